@@ -1,0 +1,79 @@
+//! One rate decision that admits: ours (an exact window, resizable) beside governor's (a token bucket).
+//!
+//! Both read an exact clock for each decision, and both again with the clock's cost taken out: ours by an instant that
+//! is handed in, governor by its own fake clock.
+
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use callgate::limits::{RatePolicy, RateWindow};
+use callgate::units::{Cps, Tick};
+use criterion::{Criterion, criterion_group, criterion_main};
+use governor::clock::FakeRelativeClock;
+use governor::{Quota, RateLimiter};
+
+fn contended(threads: usize, iterations: u64, once: impl Fn() + Sync) -> Duration {
+    let start = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let run = || {
+            start.wait();
+            let begun = Instant::now();
+            (0..iterations).for_each(|_| once());
+            begun.elapsed()
+        };
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let own = run();
+        others.into_iter().map(|other| other.join().expect("a worker")).fold(own, Duration::max)
+    })
+}
+
+fn rate(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rate decision");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    let limit = Cps::saturating(1_000_000);
+    // governor's quota as high as it goes, so that it admits: its work doesn't depend on the figure.
+    let quota = Quota::per_second(NonZeroU32::new(1_000_000_000).expect("not zero"));
+    let window = || RateWindow::new(limit, limit, RatePolicy::Strict);
+    let (exact_ours, batch_ours) = (window(), window());
+    let small = RateWindow::new(Cps::saturating(4000), Cps::saturating(4000), RatePolicy::Strict);
+    let exact_governor = RateLimiter::direct(quota);
+    let fake = FakeRelativeClock::default();
+    let batch_governor = RateLimiter::direct_with_clock(quota, fake.clone());
+    let origin = Instant::now();
+    let (clock, small_clock) = (AtomicU64::new(1_000_000_000_000), AtomicU64::new(1_000_000_000_000));
+    for threads in [1, 2] {
+        let mut bench = |name: &str, once: &(dyn Fn() + Sync)| {
+            group.bench_function(format!("{name}, {threads} thread"), |b| {
+                b.iter_custom(|iterations| contended(threads, iterations, once));
+            });
+        };
+        bench("governor, its default clock", &|| {
+            black_box(exact_governor.check().is_ok());
+        });
+        bench("callgate, Instant::now", &|| {
+            let now = Tick(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            black_box(exact_ours.take(now, 0));
+        });
+        bench("governor, standing clock", &|| {
+            black_box(batch_governor.check().is_ok());
+        });
+        bench("callgate buckets, clock handed in", &|| {
+            // The clock moves on with each call, by a relaxed load and store: cheaper than an atomic addition.
+            let now = clock.load(Ordering::Relaxed) + 1010;
+            clock.store(now, Ordering::Relaxed);
+            black_box(batch_ours.take(Tick(now), 0));
+        });
+        bench("callgate log of 4000, clock handed in", &|| {
+            let now = small_clock.load(Ordering::Relaxed) + 260_000;
+            small_clock.store(now, Ordering::Relaxed);
+            black_box(small.take(Tick(now), 0));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rate);
+criterion_main!(benches);

@@ -1,0 +1,600 @@
+//! One node of the cluster: lending, membership, retention and the census, driven together. PURE.
+//!
+//! Where it stops: the rules of lending are in `engine` and `share`, who is there in `presence`, what becomes of a lost peer
+//! in `retention`. This file hands each what concerns it, in an order that doesn't matter to safety.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::action::Action;
+use super::engine::{BatchNo, Engine, HomeGrant, PairView, Setup, SumsView};
+use super::export::{ExportLatch, ExportView};
+use super::fence::Fence;
+use super::ids::{Incarnation, NodeName};
+use super::ledger::{Key, Ledger, Record};
+use super::message::{Census, Counted, Leave, Message, Released};
+use super::params::Retention;
+use super::pools::Pools;
+use super::presence::{Greeting, HintSum, News, Presence, Refused, Setup as PresenceSetup};
+use super::resource::{Licenses, ResourceId, ResourceIndex};
+use super::retention::{Out, Retained, Ticket, View, Voter, Withheld};
+use super::share::Beside;
+use super::usage::{Usage, usage};
+use super::view::ClusterView;
+use crate::units::{Tick, UnixMillis};
+
+/// How often a drain is looked at, in milliseconds.
+const DRAIN_STEP_MS: u64 = 200;
+
+/// How far a node that leaves has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    /// It takes part.
+    Open,
+    /// It gives back and wants back.
+    Draining {
+        /// When to look again.
+        look_at: Tick,
+    },
+    /// Nothing is lent and nothing held.
+    Drained,
+}
+
+/// How far a census has come.
+#[derive(Debug, Clone)]
+enum Fencing {
+    /// Members are asked.
+    Asking(Fence),
+    /// All is known: the incarnation becomes durable.
+    Raising(Fence, BatchNo, Incarnation),
+    /// The loans become durable.
+    Rebuilt(BatchNo),
+}
+
+/// One node of the cluster: a state machine without IO.
+#[derive(Debug)]
+pub struct Cluster {
+    engine: Engine,
+    presence: Presence,
+    voter: Voter,
+    retained: Retained,
+    withheld: Withheld,
+    fencing: Option<Fencing>,
+    drain: Drain,
+    node: NodeName,
+    /// The configured members, itself left out.
+    configured: BTreeSet<NodeName>,
+    connected: BTreeSet<NodeName>,
+    /// Who said that it leaves.
+    leaving: BTreeSet<NodeName>,
+    reachable: BTreeSet<NodeName>,
+    wall: Option<UnixMillis>,
+    boots: Incarnation,
+    tickets: VecDeque<(BatchNo, Ticket)>,
+    latches: BTreeMap<ResourceIndex, ExportLatch>,
+}
+
+macro_rules! view {
+    ($self:ident, $now:ident) => {
+        View {
+            now: $now,
+            wall: $self.wall,
+            node: &$self.node,
+            configured: &$self.configured,
+            reachable: &$self.reachable,
+            params: $self.engine.params(),
+            rules: $self.engine.rules(),
+        }
+    };
+}
+
+mod census;
+mod leaving;
+
+impl Cluster {
+    /// A node that starts. Its pools are set at once.
+    #[must_use]
+    pub fn new(setup: Setup, ledger: Ledger, now: Tick, pools: &mut dyn Pools) -> Self {
+        let boots = ledger.inc;
+        let mut ledger = ledger;
+        if let Some(Record::IncarnationBase { base }) = ledger.records.get(&Key::IncarnationBase) {
+            ledger.inc = Incarnation(base.0.saturating_add(boots.0));
+        }
+        let fenced = matches!(ledger.records.get(&Key::Fenced), Some(Record::Fenced { open: true }));
+        let (node, rules) = (setup.node.clone(), setup.rules.clone());
+        let configured: BTreeSet<NodeName> = setup.peers.iter().filter(|peer| **peer != node).cloned().collect();
+        let presence = Presence::new(
+            PresenceSetup {
+                node: node.clone(),
+                ledger: ledger.id,
+                inc: ledger.inc,
+                peers: configured.iter().cloned().collect(),
+                resources: setup.resources.iter().map(|resource| resource.id.clone()).collect(),
+                params: setup.params.clone(),
+                seed: setup.seed,
+            },
+            now,
+        );
+        let reachable = BTreeSet::new();
+        let view = View {
+            now,
+            wall: None,
+            node: &node,
+            configured: &configured,
+            reachable: &reachable,
+            params: &setup.params,
+            rules: &rules,
+        };
+        let voter = Voter::recover(&ledger, &view);
+        let retained = Retained::recover(&ledger, now);
+        let mut engine = Engine::new(setup, ledger, now, pools);
+        engine.leave_gossip_to_presence();
+        for peer in &configured {
+            engine.set_refused(peer, true);
+        }
+        let mut cluster = Self {
+            engine,
+            presence,
+            voter,
+            retained,
+            withheld: Withheld::default(),
+            fencing: fenced.then(|| Fencing::Asking(Fence::new(now))),
+            drain: Drain::Open,
+            node,
+            configured,
+            connected: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            reachable,
+            wall: None,
+            boots,
+            tickets: VecDeque::new(),
+            latches: BTreeMap::new(),
+        };
+        cluster.set_beside(now, pools);
+        cluster
+    }
+
+    /// What it thinks of a peer, for the simulator.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn inspect_pair(&self, resource: ResourceIndex, peer: &NodeName) -> PairView {
+        self.engine.inspect_pair(resource, peer)
+    }
+
+    /// What it thinks of all peers together, for the simulator.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn inspect_sums(&self, resource: ResourceIndex) -> SumsView {
+        self.engine.inspect_sums(resource)
+    }
+
+    /// Its own name.
+    #[must_use]
+    pub const fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// Its ledger, as it was found at start.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        self.engine.ledger()
+    }
+
+    /// What people see of it.
+    #[must_use]
+    pub fn view(&mut self, now: Tick, pools: &mut dyn Pools) -> ClusterView {
+        self.engine.view(now, pools)
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.engine.poll_action()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Tick> {
+        let fence = match &self.fencing {
+            Some(Fencing::Asking(fence)) => Some(fence.due()),
+            Some(Fencing::Raising(..) | Fencing::Rebuilt(_)) | None => None,
+        };
+        let drain = match self.drain {
+            Drain::Draining { look_at } => Some(look_at),
+            Drain::Open | Drain::Drained => None,
+        };
+        let retained = if self.configured.is_empty() { None } else { self.retained.due() };
+        let others = [self.presence.poll_timeout(), retained, self.withheld.due(), fence, drain];
+        others.into_iter().chain([self.engine.poll_timeout()]).flatten().min()
+    }
+
+    /// Time has come to where something is due.
+    pub fn handle_timeout(&mut self, now: Tick, pools: &mut dyn Pools) {
+        self.engine.handle_timeout(now, pools);
+        self.presence.handle_timeout(now);
+        self.take_news(now, pools);
+        if self.presence.is_gossip_due(now) {
+            let hints = self.engine.own_hints(now, pools);
+            self.presence.gossip(&hints, now);
+            self.take_news(now, pools);
+        }
+        self.step_retention(now, pools);
+        self.step_fence(now, pools);
+        self.step_drain(now, pools);
+        self.engine.flush(now);
+    }
+
+    /// A message came on the stream from a node, whose certificate said who it is.
+    pub fn handle_message(&mut self, from: &NodeName, message: Message, now: Tick, pools: &mut dyn Pools) {
+        if *from == self.node {
+            return self.presence.ignore(from, "a message from itself", now);
+        }
+        if let Message::Hello(hello) = message {
+            self.presence.handle_hello(from, hello, now);
+            self.take_news(now, pools);
+            return self.engine.flush(now);
+        }
+        if let Some(refused) = self.presence.refusal(from) {
+            self.presence.ignore(from, refused.label(), now);
+            return self.take_news(now, pools);
+        }
+        match message {
+            Message::Hello(_) => {}
+            Message::Req(_) | Message::Lend(_) | Message::Adopt(_) => {
+                self.engine.handle_message(from, message, now, pools);
+            }
+            Message::Leave(leave) => self.on_leave(from, &leave),
+            Message::Census(_)
+            | Message::Counted(_)
+            | Message::Ballot(_)
+            | Message::Vote(_)
+            | Message::Release(_)
+            | Message::Released(_) => self.take(from, message, now, pools),
+            Message::Beat(_) | Message::BeatAck(_) => {
+                self.presence.ignore(from, "a beat, though no hard units rest on any", now);
+                self.take_news(now, pools);
+            }
+        }
+        self.engine.flush(now);
+    }
+
+    /// A datagram came from a node, whose certificate said who it is: membership or a hint. Whatever it holds, it moves no
+    /// right.
+    pub fn handle_datagram(&mut self, from: &NodeName, bytes: &[u8], now: Tick) {
+        if *from != self.node {
+            self.presence.handle_datagram(from, bytes, now);
+            self.take_simple_news(now);
+        }
+    }
+
+    /// A pool ran low: calls are refused, or soon will be. What is missing is asked for at once.
+    pub fn handle_low_water(&mut self, resource: ResourceIndex, now: Tick, pools: &mut dyn Pools) {
+        self.engine.handle_low_water(resource, now, pools);
+    }
+
+    /// What this node holds by its grant.
+    pub fn handle_grant(&mut self, resource: ResourceIndex, grant: HomeGrant, now: Tick, pools: &mut dyn Pools) {
+        self.engine.handle_grant(resource, grant, now, pools);
+    }
+
+    /// A batch of records is durable.
+    pub fn handle_persisted(&mut self, batch: u64, now: Tick, pools: &mut dyn Pools) {
+        self.engine.handle_persisted(batch, now, pools);
+        let mut done = Vec::new();
+        self.tickets.retain(|(waits_for, ticket)| {
+            let durable = self.engine.is_durable(*waits_for);
+            if durable {
+                done.push(ticket.clone());
+            }
+            !durable
+        });
+        for ticket in done {
+            let view = view!(self, now);
+            let out = match ticket {
+                Ticket::Vote(about, round) => self.voter.durable(&about, round, &view),
+                Ticket::Kept(peer, raise) => self.retained.durable(&peer, raise),
+            };
+            self.carry_out(out, now, pools);
+        }
+        self.set_beside(now, pools);
+        self.step_fence(now, pools);
+        self.engine.flush(now);
+    }
+
+    /// A batch of records could not be made durable, or nobody knows whether it is. It is tried again, under another number
+    /// and with what came since; nothing that needs it happens before that.
+    pub fn handle_persist_failed(&mut self, batch: u64, now: Tick) {
+        self.engine.handle_persist_failed(batch, now);
+    }
+
+    /// A connection to a peer came up.
+    pub fn handle_connected(&mut self, peer: &NodeName, now: Tick) {
+        self.connected.insert(peer.clone());
+        self.presence.handle_connected(peer, now);
+        self.take_simple_news(now);
+        self.engine.resumed(peer, now);
+        if self.drain != Drain::Open {
+            self.say_leave(peer, true);
+        }
+        if self.engine.params().retention != Retention::Off {
+            let view = view!(self, now);
+            let out = self.withheld.connected(peer, self.engine.inc(), &view);
+            for out in out {
+                if let Out::Send(to, message) = out {
+                    self.engine.act(Action::Send { to, message });
+                }
+            }
+        }
+    }
+
+    /// The connection to a peer is gone.
+    pub fn handle_disconnected(&mut self, peer: &NodeName, now: Tick) {
+        self.connected.remove(peer);
+        self.presence.handle_disconnected(peer);
+        self.engine.handle_disconnected(peer, now);
+    }
+
+    /// The wall time: a driver says it every few seconds. Only the 14 days of a lost peer read it.
+    pub const fn handle_wall(&mut self, wall: UnixMillis) {
+        self.wall = Some(wall);
+    }
+
+    // --- who is there ------------------------------------------------------------------------------------------------
+
+    /// What presence has to say, as far as it changes no pool.
+    fn take_simple_news(&mut self, now: Tick) -> Vec<(NodeName, Greeting)> {
+        let mut greeted = Vec::new();
+        while let Some(news) = self.presence.poll() {
+            match news {
+                News::Do(action) => self.engine.act(action),
+                News::Hint(hint) => {
+                    if self.presence.refusal(&hint.node).is_none() {
+                        let from = hint.node.clone();
+                        self.engine.handle_hint(&from, hint, now);
+                    }
+                }
+                News::Greeted(peer, greeting) => greeted.push((peer, greeting)),
+                News::Reachable(peer) => {
+                    self.reachable.insert(peer);
+                }
+                News::Unreachable(peer) => {
+                    self.reachable.remove(&peer);
+                }
+            }
+        }
+        greeted
+    }
+
+    fn take_news(&mut self, now: Tick, pools: &mut dyn Pools) {
+        for (peer, greeting) in self.take_simple_news(now) {
+            match greeting {
+                Greeting::Refused(_) => self.engine.set_refused(&peer, true),
+                Greeting::Known | Greeting::NewLife | Greeting::NewLedger => {
+                    self.engine.add_peer(&peer, now);
+                    if greeting != Greeting::Known {
+                        self.leaving.remove(&peer);
+                    }
+                    self.engine.set_refused(&peer, self.leaving.contains(&peer));
+                    if let Some((ledger, inc)) = self.presence.life_of(&peer) {
+                        self.engine.greeted(&peer, ledger, inc, now, pools);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_leave(&mut self, from: &NodeName, leave: &Leave) {
+        if leave.draining {
+            self.leaving.insert(from.clone());
+        } else {
+            self.leaving.remove(from);
+        }
+        self.engine.set_refused(from, leave.draining);
+    }
+
+    /// Why nothing is shared with a peer, if nothing is.
+    #[must_use]
+    pub fn refusal(&self, peer: &NodeName) -> Option<Refused> {
+        self.presence.refusal(peer)
+    }
+
+    /// Those that answer.
+    pub fn reachable(&self) -> impl Iterator<Item = &NodeName> {
+        self.presence.reachable()
+    }
+
+    /// Who is lost: silent for so long that its licenses are kept, or out of use.
+    pub fn lost(&self) -> impl Iterator<Item = &NodeName> {
+        self.retained.lost()
+    }
+
+    /// Who has something to spare, by what was said lately: the most first.
+    #[must_use]
+    pub fn with_surplus(&self, resource: &ResourceId, now: Tick) -> Vec<(NodeName, Licenses)> {
+        self.presence.with_surplus(resource, now)
+    }
+
+    /// Sums over what peers said lately, this node left out. Hints: for alarms and views, not for decisions.
+    #[must_use]
+    pub fn hint_sum(&self, resource: &ResourceId, now: Tick) -> HintSum {
+        self.presence.hint_sum(resource, now)
+    }
+
+    /// What was ignored so far, by reason.
+    pub fn ignored(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.presence.ignored()
+    }
+
+    // --- what is reported, and what is capped ------------------------------------------------------------------------
+
+    /// What is to be reported of a resource; `peak`: the most in use since the last report; `capped`: as the profile says.
+    #[must_use]
+    pub fn usage(
+        &self,
+        resource: ResourceIndex,
+        peak: u32,
+        capped: bool,
+        now: Tick,
+        pools: &dyn Pools,
+    ) -> Option<Usage> {
+        let (kind, home, lent) = self.engine.home_and_lent(resource)?;
+        Some(usage(pools.used(resource, now).used, peak, home, lent, kind, capped))
+    }
+
+    /// Export control over the whole cluster: looks at a hard resource of which all together may use `cap` units; says
+    /// whether new calls are refused here. Called after each committed admission that reaches the limit, and each tick.
+    pub fn look_export(&mut self, resource: ResourceIndex, cap: u64, now: Tick, pools: &dyn Pools) -> bool {
+        let Some((id, limit, none_spare)) = self.engine.scarcity(resource) else { return false };
+        let used = pools.used(resource, now).used;
+        let used_by_all = self.presence.hint_sum(id, now).used.saturating_add(u64::from(used));
+        let latch = self.latches.entry(resource).or_default();
+        let latched = latch.look(&ExportView { used, limit, none_spare, used_by_all, cap });
+        let wanted = latch.wanted(used, limit).unwrap_or(0);
+        self.engine.set_wanted_min(resource, wanted);
+        latched
+    }
+
+    // --- lost peers --------------------------------------------------------------------------------------------------
+
+    fn step_retention(&mut self, now: Tick, pools: &mut dyn Pools) {
+        if self.retained.due().is_some_and(|due| due > now) && !self.retained.keeps_something() {
+            return self.step_withheld(now, pools);
+        }
+        let resources = self.engine.resources();
+        let view = view!(self, now);
+        let presence = &self.presence;
+        let homes = |peer: &NodeName| -> BTreeMap<ResourceId, Licenses> {
+            let home = |id: &ResourceId| presence.last_hint(peer, id).map(|of| (id.clone(), of.home));
+            resources.iter().filter_map(home).collect()
+        };
+        let out = self.retained.step(&view, &|peer| presence.silent_since(peer), &homes);
+        self.carry_out(out, now, pools);
+        self.set_beside(now, pools);
+        if self.retained.keeps_something() {
+            let beyond: BTreeMap<ResourceId, Licenses> = self.engine.beyond_home(now, pools).into_iter().collect();
+            let out = self.retained.give_up(now, &|id| beyond.get(id).copied().unwrap_or_default());
+            self.carry_out(out, now, pools);
+        }
+        let lost: Vec<(NodeName, bool)> = {
+            let view = view!(self, now);
+            self.retained.lost().map(|peer| (peer.clone(), self.retained.keeps_loans_of(peer, &view))).collect()
+        };
+        if self.engine.params().retention != Retention::Off {
+            for (peer, keep) in lost {
+                self.engine.hold_on(&peer, keep, now, pools);
+            }
+        }
+        self.step_withheld(now, pools);
+    }
+
+    fn step_withheld(&mut self, now: Tick, pools: &mut dyn Pools) {
+        let view = view!(self, now);
+        let out = self.withheld.step(self.engine.inc(), &view);
+        self.carry_out(out, now, pools);
+    }
+
+    /// What is beside the grants is put in force.
+    fn set_beside(&mut self, now: Tick, pools: &mut dyn Pools) {
+        let (retained, withheld, fenced) = (&self.retained, &self.withheld, self.fencing.is_some());
+        let beside = |id: &ResourceId| {
+            let (kept, kept_until) = retained.usable(id, now);
+            Beside { fenced, kept, kept_until, withheld: withheld.of(id) }
+        };
+        self.engine.set_beside(beside, now, pools);
+    }
+
+    /// A message about lost peers or a census, from a peer or this node itself.
+    fn take(&mut self, from: &NodeName, message: Message, now: Tick, pools: &mut dyn Pools) {
+        let view = view!(self, now);
+        let out = match message {
+            Message::Ballot(ballot) => self.voter.on_ballot(from, &ballot, &view),
+            Message::Vote(vote) => self.retained.on_vote(from, &vote, &view),
+            Message::Counted(counted) => {
+                if counted.about == self.node {
+                    if let Some(Fencing::Asking(fence)) = &mut self.fencing {
+                        fence.on_counted(from, &counted, &view);
+                    }
+                    Vec::new()
+                } else {
+                    self.retained.on_counted(from, &counted, &view)
+                }
+            }
+            Message::Census(census) => self.count(from, &census, now, pools),
+            Message::Release(release) => {
+                let mut out = self.retained.release(from);
+                let kept = self.retained.kept_of(from).into_iter().collect();
+                out.push(Out::Send(from.clone(), Message::Released(Released { anchor: release.anchor, kept })));
+                out
+            }
+            Message::Released(released) => {
+                self.withheld.on_released(from, &released, &view);
+                Vec::new()
+            }
+            Message::Hello(_)
+            | Message::Req(_)
+            | Message::Lend(_)
+            | Message::Adopt(_)
+            | Message::Leave(_)
+            | Message::Beat(_)
+            | Message::BeatAck(_) => Vec::new(),
+        };
+        self.carry_out(out, now, pools);
+        self.set_beside(now, pools);
+        self.step_fence(now, pools);
+    }
+
+    /// What this node holds of another, kept licenses included. Asked by that node itself, whose ledger is new: what its
+    /// earlier ledger said counts no more from here on.
+    fn count(&mut self, from: &NodeName, census: &Census, now: Tick, pools: &mut dyn Pools) -> Vec<Out> {
+        let inc_seen = self.engine.inc_seen(&census.about);
+        if census.about == *from {
+            let after = Incarnation(inc_seen.0.saturating_add(1));
+            self.engine.lender_replaced(from, after, now, pools);
+        }
+        let mut held: BTreeMap<ResourceId, Licenses> =
+            self.engine.held_of(&census.about, now, pools).into_iter().collect();
+        for (resource, kept) in self.retained.kept_of(&census.about) {
+            let sum = held.entry(resource).or_default();
+            *sum = sum.plus(kept);
+        }
+        let counted =
+            Counted { about: census.about.clone(), anchor: census.anchor, inc_seen, held: held.into_iter().collect() };
+        let message = Message::Counted(counted);
+        vec![if *from == self.node { Out::ToSelf(message) } else { Out::Send(from.clone(), message) }]
+    }
+
+    fn carry_out(&mut self, out: Vec<Out>, now: Tick, pools: &mut dyn Pools) {
+        for out in out {
+            match out {
+                Out::Send(to, message) if to == self.node => self.take(&to, message, now, pools),
+                Out::Send(to, message) => self.engine.act(Action::Send { to, message }),
+                Out::ToSelf(message) => {
+                    let node = self.node.clone();
+                    self.take(&node, message, now, pools);
+                }
+                Out::Persist(record, ticket) => {
+                    let batch = self.engine.record(record);
+                    if let Some(ticket) = ticket {
+                        self.tickets.push_back((batch, ticket));
+                    }
+                }
+                Out::Tell(event) => self.engine.act(Action::Tell(event)),
+            }
+        }
+    }
+
+    /// The operator says that a node is gone for good: what was lent to it is home again (declared, for sessions), nothing is
+    /// kept of it, and who comes under its name is new.
+    pub fn forget(&mut self, node: &NodeName, now: Tick, pools: &mut dyn Pools) {
+        let out = [self.retained.forget(node), self.voter.forget(node)].concat();
+        self.carry_out(out, now, pools);
+        self.withheld.forget(node);
+        self.engine.forget(node, now, pools);
+        self.presence.forget(node);
+        self.leaving.remove(node);
+        self.engine.set_refused(node, true);
+        self.set_beside(now, pools);
+        self.engine.flush(now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

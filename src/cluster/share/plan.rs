@@ -1,0 +1,302 @@
+//! What to ask for, of whom, and what to give back.
+//!
+//! Runs at each tick, and at once when a pool runs low. Safety rests on nothing here: a wrong wish costs service, never a
+//! unit too many.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::super::engine::{Cx, PeerIndex};
+use super::super::message::HintOf;
+use super::super::resource::{Kind, Licenses};
+use super::Share;
+use crate::units::Tick;
+
+/// The peers that are asked without knowing of anything to spare.
+const BLIND: u64 = 3;
+/// The same in large clusters.
+const BLIND_LARGE: u64 = 6;
+
+/// What a peer said of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Offer {
+    surplus: Licenses,
+    starving: bool,
+    /// Told apart from peers with as much, differently at each node: not everyone asks the same one first.
+    shuffle: u64,
+}
+
+/// What peers have to spare, by their hints.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Offers {
+    of: Vec<Offer>,
+    most: BTreeSet<(Reverse<Licenses>, u64, PeerIndex)>,
+    sum: u64,
+    starving: usize,
+    /// Peers whose answer is awaited.
+    awaiting: BTreeSet<PeerIndex>,
+    /// Where asking without knowledge goes on.
+    next_blind: u64,
+    blind_at: Tick,
+}
+
+impl Offers {
+    pub(super) fn add_peers(&mut self, peers: usize) {
+        self.of.resize_with(peers.max(self.of.len()), Offer::default);
+    }
+
+    fn set(&mut self, peer: PeerIndex, offer: Offer) {
+        let Some(known) = self.of.get_mut(peer.0) else { return };
+        self.sum = self.sum - u64::from(known.surplus.0) + u64::from(offer.surplus.0);
+        self.starving = self.starving - usize::from(known.starving) + usize::from(offer.starving);
+        self.most.remove(&(Reverse(known.surplus), known.shuffle, peer));
+        *known = offer;
+        if offer.surplus != Licenses::ZERO {
+            self.most.insert((Reverse(offer.surplus), offer.shuffle, peer));
+        }
+    }
+
+    /// A peer answered that it has no more.
+    pub(super) fn exhausted(&mut self, peer: PeerIndex) {
+        if let Some(known) = self.of.get(peer.0).copied() {
+            self.set(peer, Offer { surplus: Licenses::ZERO, ..known });
+        }
+    }
+
+    /// So much of it was just asked for.
+    fn take(&mut self, peer: PeerIndex, taken: Licenses) {
+        if let Some(known) = self.of.get(peer.0).copied() {
+            self.set(peer, Offer { surplus: known.surplus.less(taken), ..known });
+        }
+    }
+}
+
+impl Share {
+    /// A peer's hint.
+    pub(in crate::cluster) fn on_hint(&mut self, peer: PeerIndex, hint: &HintOf, shuffle: u64) {
+        let surplus = hint.surplus.min(super::LICENSES_MAX);
+        self.offers.set(peer, Offer { surplus, starving: hint.starving, shuffle });
+    }
+
+    /// What this node says of itself.
+    pub(in crate::cluster) fn hint(&self, cx: &Cx<'_>) -> HintOf {
+        let used = cx.pools.used(self.index, cx.now).used;
+        HintOf {
+            resource: self.of.id.clone(),
+            epoch: self.home.epoch,
+            home: self.home_now(),
+            used,
+            free: self.limit().saturating_sub(used),
+            surplus: self.spare(cx),
+            demand: self.wanted(used, self.reserve(cx)),
+            starving: self.demand.is_starving(),
+        }
+    }
+
+    /// r: the units that are borrowed ahead.
+    fn reserve(&self, cx: &Cx<'_>) -> u32 {
+        if self.demand.is_idle() {
+            // I10: nothing stays borrowed where nothing is used.
+            return 0;
+        }
+        let params = &cx.env.params;
+        let deviations = match self.kind() {
+            Kind::Rate => 0,
+            Kind::Session => params.session_deviations,
+        };
+        let reserve = self.demand.ahead(params.borrow_ahead_ms, deviations).saturating_add(1);
+        if self.is_scarce() {
+            let scarce = u64::from(reserve) * u64::from(params.scarce_reserve_percent) / 100;
+            return u32::try_from(scarce).unwrap_or(u32::MAX);
+        }
+        reserve
+    }
+
+    /// What a lender keeps for its own next calls.
+    pub(super) fn lending_reserve(&self, cx: &Cx<'_>) -> u32 {
+        self.reserve(cx)
+    }
+
+    /// Nobody has much to spare, and somebody starves.
+    fn is_scarce(&self) -> bool {
+        (self.offers.starving > 0 || self.demand.is_starving()) && self.offers.sum == 0
+    }
+
+    /// Somebody answered with less than was wanted, and so did whoever is known to have anything to spare.
+    pub(in crate::cluster) fn none_spare(&self) -> bool {
+        let known = self.offers.most.iter().all(|(_, _, peer)| self.held[peer.0].short);
+        known && self.held.iter().any(|held| held.short)
+    }
+
+    /// So much is to be wanted in all, whatever demand says, in units.
+    pub(in crate::cluster) const fn set_wanted_min(&mut self, units: u32) {
+        self.wanted_min = units;
+    }
+
+    /// Total wanted, in units.
+    fn wanted(&self, used: u32, reserve: u32) -> u32 {
+        let soon = used.saturating_add(reserve);
+        match self.kind() {
+            Kind::Rate => soon.max(self.demand.per_second()),
+            Kind::Session => soon,
+        }
+    }
+
+    /// Looks at what is used and offered; asks for what is missing, gives back what is not needed, serves who waits.
+    pub(in crate::cluster) fn plan(&mut self, cx: &mut Cx<'_>) {
+        let offered = cx.pools.take_offered(self.index);
+        self.demand.observe(offered, cx.now, &cx.env.params);
+        let used = cx.pools.used(self.index, cx.now).used;
+        let limit = self.limit();
+        let ordinary = limit.saturating_sub(self.of.headroom);
+        let none_free = used >= ordinary;
+        self.demand.set_starving(none_free && (offered.refused > 0 || self.demand.is_starving()));
+        let reserve = self.reserve(cx);
+        let scarce = self.is_scarce();
+        let structural = self.demand.per_second() >= ordinary || none_free;
+        let host_max = self.of.limit_max.unwrap_or(u32::MAX);
+        let wanted = self.wanted(used, reserve).saturating_add(self.of.headroom).max(self.wanted_min).min(host_max);
+        if wanted > limit && !self.closed && !self.home.lapsed && (!scarce || structural) {
+            let missing = Licenses::covering(wanted - limit, self.kind());
+            let left = self.ask(u64::from(missing.0), cx);
+            if left > 0 && none_free {
+                // L6: home goes first, once nobody else has any.
+                self.recall(left, cx);
+            }
+        } else {
+            self.give_back(used, reserve, cx);
+        }
+        self.settle_shrink(cx);
+        self.reclaim_silent(none_free, cx);
+        self.serve_wanting(cx);
+    }
+
+    /// Asks peers for so many licenses more in all. Returns what nobody was asked for who is known to have it.
+    fn ask(&mut self, missing: u64, cx: &mut Cx<'_>) -> u64 {
+        let awaited = self.awaiting();
+        let mut left = missing.saturating_sub(awaited);
+        if left == 0 {
+            return 0;
+        }
+        let params = &cx.env.params;
+        let large = cx.peers.len() >= usize::try_from(params.mesh_nodes_max).unwrap_or(usize::MAX);
+        let most_asked = if large { params.asked_max_large } else { params.asked_max };
+        let mut asked = 0;
+        let candidates: Vec<(PeerIndex, Licenses)> = self
+            .offers
+            .most
+            .iter()
+            .map(|(surplus, _, peer)| (*peer, surplus.0))
+            .take(usize::try_from(most_asked).unwrap_or(usize::MAX).saturating_mul(2))
+            .collect();
+        for (peer, surplus) in candidates {
+            if left == 0 || asked >= most_asked {
+                break;
+            }
+            if !self.may_ask(peer, cx) {
+                continue;
+            }
+            let share = surplus.min(Licenses(u32::try_from(left).unwrap_or(u32::MAX)));
+            self.ask_peer(peer, share, cx);
+            self.offers.take(peer, share);
+            left -= u64::from(share.0);
+            asked += 1;
+        }
+        if left > 0 {
+            self.ask_blindly(left, large, cx);
+        }
+        left
+    }
+
+    /// Nobody is known to have any: some are asked all the same, and remember it for a moment (L8).
+    fn ask_blindly(&mut self, left: u64, large: bool, cx: &mut Cx<'_>) {
+        let peers = u64::try_from(self.held.len()).unwrap_or(u64::MAX);
+        if peers == 0 || cx.now < self.offers.blind_at {
+            return;
+        }
+        self.offers.blind_at = cx.now.plus_millis(u64::from(cx.env.params.blind_interval_ms));
+        let count = if large { BLIND_LARGE } else { BLIND }.min(peers);
+        let share = Licenses(u32::try_from(left.div_ceil(count)).unwrap_or(u32::MAX)).min(super::LICENSES_MAX);
+        let mut tried = 0;
+        let mut asked = 0;
+        while tried < peers && asked < count {
+            let next = self.offers.next_blind % peers;
+            self.offers.next_blind = next + 1;
+            tried += 1;
+            let peer = PeerIndex(usize::try_from(next).unwrap_or(0));
+            if self.may_ask(peer, cx) {
+                self.ask_peer(peer, share, cx);
+                asked += 1;
+            }
+        }
+    }
+
+    fn may_ask(&self, peer: PeerIndex, cx: &Cx<'_>) -> bool {
+        let held = &self.held[peer.0];
+        !cx.peers.get(peer).down
+            && !cx.peers.get(peer).refused
+            && held.awaited_until.is_none()
+            && held.may_ask(cx.now, cx.env.params.ask_interval_ms)
+    }
+
+    fn ask_peer(&mut self, peer: PeerIndex, more: Licenses, cx: &mut Cx<'_>) {
+        let until = cx.now.plus_millis(u64::from(cx.env.params.pending_ms.max(1)));
+        self.edit_held(peer, |held| {
+            held.want = held.hold.plus(more).min(super::LICENSES_MAX);
+            held.awaited_until = Some(until);
+        });
+        self.offers.awaiting.insert(peer);
+        self.tell(peer, cx);
+    }
+
+    /// What was asked for and not answered yet, in licenses.
+    fn awaiting(&mut self) -> u64 {
+        let held = &self.held;
+        self.offers.awaiting.retain(|peer| held[peer.0].awaited_until.is_some());
+        self.offers.awaiting.iter().map(|peer| u64::from(held[peer.0].awaited().0)).sum()
+    }
+
+    /// Returns what is free above one and a half reserves: to lenders that starve first, then where the least is held, so
+    /// that few loans are left to renew.
+    fn give_back(&mut self, used: u32, reserve: u32, cx: &mut Cx<'_>) {
+        if self.sums.held == 0 {
+            return;
+        }
+        let kept = u64::from(reserve) * u64::from(cx.env.params.return_above_percent) / 100;
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX).saturating_add(self.of.headroom);
+        let needed = self.wanted(used, 0).max(used.saturating_add(kept)).max(self.wanted_min);
+        // What has lapsed covers running calls alone; it goes back without a change of the limit.
+        let mut idle = Licenses::within(self.covered().saturating_sub(needed), self.kind());
+        if idle == Licenses::ZERO {
+            return;
+        }
+        let mut open = Licenses::within(self.open().saturating_sub(needed), self.kind());
+        let mut lenders: Vec<(bool, Licenses, PeerIndex)> = self
+            .lenders
+            .iter()
+            .filter(|peer| self.held[peer.0].returnable(cx.pools.is_reconciled(self.index)))
+            .map(|peer| (!self.offers.of.get(peer.0).is_some_and(|o| o.starving), self.held[peer.0].hold, *peer))
+            .collect();
+        lenders.sort_unstable();
+        for (_, hold, peer) in lenders {
+            let usable = self.held[peer.0].usable() != Licenses::ZERO;
+            let back = if usable { hold.min(idle).min(open) } else { hold.min(idle) };
+            if back == Licenses::ZERO {
+                continue;
+            }
+            // N3
+            if usable && !self.try_lower(back, cx) {
+                break;
+            }
+            idle = idle.less(back);
+            open = if usable { open.less(back) } else { open };
+            self.edit_held(peer, |held| {
+                held.hold = held.hold.less(back);
+                held.want = held.hold;
+                held.awaited_until = None;
+            });
+            self.apply(cx);
+            self.tell(peer, cx);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the cluster's core: rules one by one, a pair under adversarial schedules, every schedule of a pair to a depth.
+
+mod lending;
+mod model;
+mod pair;
+mod rules;
+mod world;

@@ -1,0 +1,139 @@
+//! How the rest of the sidecar speaks with the cluster's driver: commands over a channel, figures in a cell.
+//!
+//! What must stay true: nobody who asks waits longer than [`PATIENCE`] for a driver that is not there; nothing of the fast
+//! path asks. What the fast path says is one wake-up, without a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::identity::Identity;
+use super::status::ClusterStatus;
+use crate::cluster::NodeName;
+use crate::sync::{AtomicU64, Ordering};
+use crate::units::Tick;
+
+/// How long somebody waits for the driver.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many requests may wait.
+pub(super) const REQUESTS_MAX: usize = 64;
+
+type Answer<T> = oneshot::Sender<T>;
+
+/// What the driver is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    Drain(bool, Answer<Result<String, ClusterRefused>>),
+    Forget(NodeName, Answer<Result<String, ClusterRefused>>),
+    Identity(Box<Identity>),
+    Stop(Answer<()>),
+    #[cfg(test)]
+    Panic,
+}
+
+/// Why a command was not carried out. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterRefused {
+    /// `[cluster]` is off.
+    #[error("this node is in no cluster: cluster.listen is \"off\"")]
+    Off,
+    /// The driver doesn't answer.
+    #[error("the cluster's driver doesn't answer; it is started again (alarm CLUSTER_DOWN)")]
+    NotRunning,
+    /// The command can't be carried out.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The cluster's driver, from outside.
+#[derive(Debug, Default)]
+pub struct ClusterHandle {
+    status: ArcSwapOption<ClusterStatus>,
+    requests: ArcSwapOption<mpsc::Sender<Request>>,
+    low_water: Notify,
+    /// When the driver last went round, in nanoseconds of the boot clock.
+    beat: AtomicU64,
+}
+
+impl ClusterHandle {
+    /// The cluster in figures; `None` while this node is in none.
+    #[must_use]
+    pub fn status(&self) -> Option<Arc<ClusterStatus>> {
+        self.status.load_full()
+    }
+
+    pub(super) fn set_status(&self, status: ClusterStatus) {
+        self.status.store(Some(Arc::new(status)));
+    }
+
+    /// Says who answers from now on.
+    pub(super) fn connect(&self, requests: mpsc::Sender<Request>) {
+        self.requests.store(Some(Arc::new(requests)));
+    }
+
+    /// A shared limit ran low: its driver is woken.
+    pub fn wake(&self) {
+        self.low_water.notify_one();
+    }
+
+    pub(super) async fn low_water(&self) {
+        self.low_water.notified().await;
+    }
+
+    /// The driver went round.
+    pub(super) fn beat(&self, now: Tick) {
+        // Relaxed: a time guards nothing.
+        self.beat.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When it did last.
+    pub(super) fn last_beat(&self) -> Tick {
+        Tick(self.beat.load(Ordering::Relaxed))
+    }
+
+    pub(super) async fn send(&self, request: Request) -> Result<(), ClusterRefused> {
+        let requests = self.requests.load_full().ok_or(ClusterRefused::Off)?;
+        requests.send_timeout(request, PATIENCE).await.map_err(|_| ClusterRefused::NotRunning)
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, ClusterRefused> {
+        let (answer, answered) = oneshot::channel();
+        self.send(request(answer)).await?;
+        let waited = tokio::time::timeout(PATIENCE, answered).await.map_err(|_| ClusterRefused::NotRunning)?;
+        waited.map_err(|_| ClusterRefused::NotRunning)
+    }
+
+    /// Returns what is borrowed, recalls what is lent, and takes no part; or takes part again. Says what happens now.
+    ///
+    /// # Errors
+    /// If it is refused, or nobody answers.
+    pub async fn drain(&self, draining: bool) -> Result<String, ClusterRefused> {
+        self.ask(|answer| Request::Drain(draining, answer)).await?
+    }
+
+    /// Gives up what is kept of a member that is gone for good. Says what happens now.
+    ///
+    /// # Errors
+    /// If it is refused, or nobody answers.
+    pub async fn forget(&self, node: NodeName) -> Result<String, ClusterRefused> {
+        self.ask(|answer| Request::Forget(node, answer)).await?
+    }
+
+    /// Takes other certificates for new connections; every connection is made anew.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn set_identity(&self, identity: Identity) -> Result<(), ClusterRefused> {
+        self.send(Request::Identity(Box::new(identity))).await
+    }
+
+    /// Ends the driver in order. `false` if it doesn't within that time.
+    pub async fn stop(&self, within: Duration) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let stopped = async { self.send(Request::Stop(answer)).await.is_ok() && answered.await.is_ok() };
+        tokio::time::timeout(within, stopped).await.unwrap_or(false)
+    }
+}

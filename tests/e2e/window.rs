@@ -1,0 +1,132 @@
+//! The law of the rate, judged from outside: what was admitted in any second, and what an exact window would have
+//! admitted of the same offers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::capture::Question;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a capture shows of the rate.
+#[derive(Debug)]
+pub(crate) struct Judgment {
+    /// Admissions that took a calls-per-second license.
+    pub(crate) consumed: usize,
+    /// Attempts that came again after a challenge and took none.
+    pub(crate) reattempts: usize,
+    /// The most consumptions whose question *and* answer lie within one second: a proof if above the limit.
+    pub(crate) proven_peak: usize,
+    /// What an exact window would have admitted of the same offers at the moments of asking.
+    pub(crate) exact: usize,
+}
+
+/// Judges the admissions of one run against `limit` a second.
+///
+/// The moment of a decision is not on the wire; it lies between its question and its answer. So a second holds too many
+/// for certain only if that many questions and answers lie wholly within it, and no skew between clocks can raise a
+/// false alarm.
+pub(crate) fn judge(questions: &[Question], limit: usize) -> Judgment {
+    let mut consumed: Vec<(Duration, Duration)> = Vec::new();
+    let mut offers: Vec<Duration> = Vec::new();
+    let mut reattempts = 0;
+    // What is known of each call: its last attempt, and whether a free re-attempt is due.
+    let mut calls: BTreeMap<&str, (Option<u64>, bool)> = BTreeMap::new();
+    let mut in_order: Vec<&Question> = questions.iter().filter(|q| q.verb == "admit" || q.verb == "release").collect();
+    in_order.sort_by_key(|question| question.asked);
+    for question in in_order {
+        let Some(answered) = question.answered else { continue };
+        let call = calls.entry(&question.id).or_insert((None, false));
+        if question.verb == "release" {
+            call.1 = call.0.is_some() && !call.1;
+            continue;
+        }
+        if question.cause == "duplicate" || (call.0.is_some() && call.0 == question.seq) {
+            continue;
+        }
+        let free = call.1;
+        *call = (question.seq, false);
+        if free {
+            reattempts += 1;
+            continue;
+        }
+        offers.push(question.asked);
+        if question.admitted == Some(true) {
+            consumed.push((question.asked, answered));
+        }
+    }
+    Judgment { consumed: consumed.len(), reattempts, proven_peak: proven_peak(&consumed), exact: exact(&offers, limit) }
+}
+
+/// The most brackets that lie wholly within one second.
+fn proven_peak(brackets: &[(Duration, Duration)]) -> usize {
+    let within = |from: Duration| {
+        brackets.iter().filter(|(asked, answered)| *asked >= from && *answered < from + SECOND).count()
+    };
+    brackets.iter().map(|(asked, _)| within(*asked)).max().unwrap_or(0)
+}
+
+/// What a window that forgets exactly after one second admits of these offers.
+fn exact(offers: &[Duration], limit: usize) -> usize {
+    let mut inside: VecDeque<Duration> = VecDeque::new();
+    let mut admitted = 0;
+    for offer in offers {
+        while inside.front().is_some_and(|first| *first + SECOND <= *offer) {
+            inside.pop_front();
+        }
+        if inside.len() < limit {
+            inside.push_back(*offer);
+            admitted += 1;
+        }
+    }
+    admitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(ms: u64, id: &str, seq: u64, admitted: bool) -> Question {
+        let asked = Duration::from_millis(ms);
+        Question {
+            asked,
+            answered: Some(asked + Duration::from_micros(100)),
+            verb: "admit".into(),
+            id: id.into(),
+            seq: Some(seq),
+            admitted: Some(admitted),
+            cause: "ok".into(),
+        }
+    }
+
+    fn release(ms: u64, id: &str) -> Question {
+        Question { verb: "release".into(), seq: None, ..admit(ms, id, 0, true) }
+    }
+
+    #[test]
+    fn one_too_many_in_a_second_is_seen() {
+        let run: Vec<_> = (0..6).map(|n| admit(n * 190, &n.to_string(), 1, true)).collect();
+        assert_eq!(judge(&run, 5).proven_peak, 6);
+        let run: Vec<_> = (0..6).map(|n| admit(n * 200, &n.to_string(), 1, true)).collect();
+        assert_eq!(judge(&run, 5).proven_peak, 5);
+    }
+
+    #[test]
+    fn the_exact_window_admits_again_as_soon_as_a_second_has_passed() {
+        let run: Vec<_> = (0..21).map(|n| admit(n * 100, &n.to_string(), 1, true)).collect();
+        assert_eq!(judge(&run, 5).exact, 11);
+    }
+
+    #[test]
+    fn a_challenged_attempt_counts_once_and_its_retransmission_not_at_all() {
+        let run = [
+            admit(0, "a", 1, true),
+            admit(1, "a", 1, true),
+            release(10, "a"),
+            admit(20, "a", 2, true),
+            admit(30, "a", 3, true),
+        ];
+        let judgment = judge(&run, 5);
+        assert_eq!((judgment.consumed, judgment.reattempts), (2, 1));
+    }
+}

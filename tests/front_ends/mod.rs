@@ -1,0 +1,10 @@
+//! The front ends over real sockets: what good clients get, and what hostile ones don't.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expected by failing")]
+
+mod http;
+mod http_hostile;
+pub(crate) mod openapi;
+mod resp;
+mod resp_hostile;
+mod rig;

@@ -1,0 +1,7 @@
+//! `callgate manager serve` as agents and operators meet it: the real binary, real mTLS, a simulated agent.
+
+mod agents;
+mod hostile;
+mod operators;
+mod reports;
+pub(crate) mod rig;
