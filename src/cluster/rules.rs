@@ -21,6 +21,8 @@ pub enum Rule {
     AdoptOnce,
     /// Words of a lender are compared by incarnation first (B1).
     IncarnationFirst,
+    /// Sessions that come home are used only when the lower loan is durable (L2).
+    HomeWhenDurable,
     /// A new trustee waits for the trusteeship before it to have ended (10-L).
     TrusteeWaits,
 }

@@ -201,10 +201,11 @@ impl Share {
         self.apply(cx);
     }
 
-    /// L2: a borrower that has seen the newest word holds less. Units are back at once: what it admitted on them lies
-    /// within what it still holds (N3, B3).
+    /// L2: a borrower that has seen the newest word holds less. Units of a rate are back at once: what it admitted on them
+    /// lies within what it still holds (N3, B3). Sessions are, once the ledger has it. Says whether anything is free now.
     fn lower_out(&mut self, from: PeerIndex, hold: Licenses, cx: &mut Cx<'_>) -> bool {
-        if hold >= self.lent[from.0].out {
+        let back = self.lent[from.0].out.less(hold);
+        if back == Licenses::ZERO {
             return false;
         }
         self.edit_lent(from, |lent| {
@@ -215,9 +216,19 @@ impl Share {
                 lent.say_at = None;
             }
         });
-        // Before anything else is lent of it: a later batch, or the same.
-        self.record_loan(from, cx);
-        self.apply(cx);
+        match self.kind() {
+            Kind::Rate => self.apply(cx),
+            // Mutant: they are used before that.
+            Kind::Session if !cx.has(Rule::HomeWhenDurable) => {
+                self.record_loan(from, cx);
+                self.apply(cx);
+            }
+            Kind::Session => {
+                self.record_loan(from, cx);
+                self.rest_until_durable(back, self.lent[from.0].unsaved);
+                return false;
+            }
+        }
         true
     }
 

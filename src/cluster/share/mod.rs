@@ -106,6 +106,8 @@ pub(in crate::cluster) struct Share {
     pub(in crate::cluster) sums: Sums,
     /// Units that rest, by when they are free.
     pub(in crate::cluster) limbo: BTreeMap<Tick, Licenses>,
+    /// Sessions that came home and rest until the ledger says so too, by the batch that makes it durable.
+    homing: BTreeMap<BatchNo, Licenses>,
     /// Peers with something out.
     borrowers: BTreeSet<PeerIndex>,
     /// Peers from which something is held.
@@ -143,6 +145,7 @@ impl Share {
             held: Vec::new(),
             sums: Sums::default(),
             limbo: BTreeMap::new(),
+            homing: BTreeMap::new(),
             borrowers: BTreeSet::new(),
             lenders: BTreeSet::new(),
             ends: BTreeSet::new(),
@@ -328,6 +331,29 @@ impl Share {
         self.sums.limbo += u64::from(licenses.0);
     }
 
+    /// Lets sessions that came home rest until the loan that is lower by them is durable.
+    ///
+    /// Used before that, they would be there twice after a crash: in calls here, and in the loan as the ledger still has it,
+    /// which a borrower may be told again (S2, B8).
+    fn rest_until_durable(&mut self, licenses: Licenses, batch: BatchNo) {
+        let resting = self.homing.entry(batch).or_default();
+        *resting = resting.plus(licenses);
+        self.sums.limbo += u64::from(licenses.0);
+    }
+
+    /// What came home is durable: it is free.
+    fn end_homing(&mut self, cx: &mut Cx<'_>) {
+        let mut freed = false;
+        while let Some(entry) = self.homing.first_entry().filter(|entry| cx.journal.is_durable(*entry.key())) {
+            self.sums.limbo -= u64::from(entry.remove().0);
+            freed = true;
+        }
+        if freed {
+            self.apply(cx);
+            self.serve_wanting(cx);
+        }
+    }
+
     /// Units whose rest is over are free.
     fn end_rest(&mut self, cx: &mut Cx<'_>) {
         let mut freed = false;
@@ -376,6 +402,7 @@ impl Share {
 
     /// What waited for a batch goes on.
     pub(in crate::cluster) fn durable(&mut self, cx: &mut Cx<'_>) {
+        self.end_homing(cx);
         if let Some((batch, home)) = self.home_raise
             && cx.journal.is_durable(batch)
         {
