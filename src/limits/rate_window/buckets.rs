@@ -72,10 +72,13 @@ impl Sight {
         self.word(limit, self.total)
     }
 
-    /// The same, but for the next tick if this word may have been before. Dating what follows a millisecond later is safe.
+    /// The same, so that the word that follows never was before: if the clock doesn't tell it apart, one admission that
+    /// nobody made does. (A later tick would too, and would then forget the calls of a second ago a millisecond early.)
     const fn anew(mut self, anew: bool) -> Self {
-        if anew && self.tick == self.last {
-            self.tick += 1;
+        // Where the count is full nobody takes by an old word either.
+        if anew && self.tick == self.last && self.used < low_u32(COUNT_MASK) {
+            self.total = (self.total + 1) & COUNT_MASK;
+            self.used += 1;
         }
         self
     }
@@ -165,12 +168,13 @@ impl Buckets {
     ) -> Result<(), InUse> {
         let mut word = self.load();
         loop {
-            let sight = self.sight(word, now).anew(anew);
+            let sight = self.sight(word, now);
             // Counted after the word was loaded: a forced admission that this word doesn't have yet fails the swap.
             let used = sight.used.saturating_sub(forced(sight.instant(now)));
             if used > limit {
                 return Err(InUse { used });
             }
+            let sight = sight.anew(anew);
             match self.swap(word, &sight, sight.resized(limit)) {
                 Ok(()) => return Ok(()),
                 Err(seen) => word = seen,

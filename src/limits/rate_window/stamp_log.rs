@@ -105,10 +105,13 @@ impl Sight {
     /// The word with this limit, nothing pending, and the clock at `self.at`. `anew`: a word that never was before.
     fn settled(&self, limit: u32, anew: bool) -> u64 {
         // With something pending it never was: that goes to the log, and the next one that is pending has another number.
-        // Otherwise a later clock tells them apart. Dating what follows 8 us later is safe.
-        let at = if anew && self.pending.is_none() { self.at.max(self.clock + 1) } else { self.at };
+        // Otherwise a later clock tells them apart, or one admission that nobody made. (A clock ahead of time would forget
+        // the calls of a second ago too early.)
+        if anew && self.pending.is_none() && self.at == self.clock {
+            return Self { limit, ..*self }.admitted();
+        }
         // A clock of zero with nothing pending means "never used": one unit later is the same, and safe.
-        let clock = (at & CLOCK_MASK).max(1);
+        let clock = (self.at & CLOCK_MASK).max(1);
         u64::from(limit) << LIMIT_SHIFT | self.next << NEXT_SHIFT | clock
     }
 }
