@@ -14,14 +14,14 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(packages fmt tidy clippy purity doc deny tests doctests loom fuzz soak e2e cluster licensing manager clients)
+STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster licensing notices manager clients)
 ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122
 while [ $# -gt 0 ]; do
     case "$1" in
         --only) ONLY="${2:?--only needs a list of stages}"; shift 2 ;;
         --skip) SKIP="${2:?--skip needs a list of stages}"; shift 2 ;;
         --soak) SOAK_SECONDS="${2:?--soak needs seconds}"; shift 2 ;;
-        --long) LONG=1; [ "$SOAK_SECONDS" = 30 ] && SOAK_SECONDS=600; shift ;;
+        --long) LONG=1; export CALLGATE_LONG=1; [ "$SOAK_SECONDS" = 30 ] && SOAK_SECONDS=600; shift ;;
         --seed) SEED="${2:?--seed needs a number, or random}"; shift 2 ;;
         --list) printf '%s\n' "${STAGES[@]}"; exit 0 ;;
         -h|--help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
@@ -104,7 +104,7 @@ stage() {
     else
         [ "$f" -gt 0 ] || f=1
         printf 'FAILED  %4d s  %s passed, %s failed (exit %s); the end of %s:\n' "$took" "$p" "$f" "$code" "$log"
-        tail -n 80 "$log" | sed 's/^/    /'
+        tail -n 160 "$log" | sed 's/^/    /'
     fi
     PASSED=$((PASSED + p)) FAILED=$((FAILED + f))
     SUMMARY+=("$(printf '%-10s %6d s %6d passed %4d failed' "$name" "$took" "$p" "$f")")

@@ -19,6 +19,12 @@ fn said(what: &str, output: &Output) -> String {
     out
 }
 
+/// How many examples a fuzzer of APIs tries of each operation: few, or with `tests/run-all.sh --long` many.
+fn examples(few: u32) -> String {
+    let many = std::env::var_os("CALLGATE_LONG").is_some();
+    (if many { few * 10 } else { few }).to_string()
+}
+
 fn busy() -> Settings {
     Settings { count: 100_000, ..Settings::default() }
 }
@@ -143,7 +149,7 @@ fn schemathesis_finds_nothing_wrong_with_the_managers_two_apis() {
     command.arg(manager.data_dir().join("ca.pem"));
     // It would end the key that it asks with.
     command.args(["--exclude-path", "/v1/api-keys/{api_key}/revoke"]);
-    command.args(["--max-examples", "15", "--seed", "7", "--no-color", "--request-timeout", "20"]);
+    command.args(["--max-examples", &examples(8), "--seed", "7", "--no-color", "--request-timeout", "20"]);
     command.args(["--generation-database", "none"]).current_dir(manager.path(""));
     let output = command.output().expect("schemathesis runs");
     let out = said("schemathesis", &output);
@@ -159,7 +165,15 @@ fn schemathesis_finds_nothing_wrong_with_the_http_interface() {
     let sidecar = Sidecar::start(&lane, &busy());
     let mut command = lane.command(python("schemathesis"));
     command.arg("--config-file").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis.toml"));
-    command.args(["run", "http://127.0.0.1:7501/openapi.json", "--max-examples", "40", "--seed", "7", "--no-color"]);
+    command.args([
+        "run",
+        "http://127.0.0.1:7501/openapi.json",
+        "--max-examples",
+        &examples(20),
+        "--seed",
+        "7",
+        "--no-color",
+    ]);
     // A stream of events never ends.
     command.args(["--exclude-path", "/v1/events", "--request-timeout", "10", "--generation-database", "none"]);
     let output = command.output().expect("schemathesis runs");

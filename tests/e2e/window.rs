@@ -17,7 +17,8 @@ pub(crate) struct Judgment {
     pub(crate) reattempts: usize,
     /// The most consumptions whose question *and* answer lie within one second: a proof if above the limit.
     pub(crate) proven_peak: usize,
-    /// What an exact window would have admitted of the same offers at the moments of asking.
+    /// What an exact window would have admitted of the same offers, at the moments of asking or of answering, whichever are
+    /// fewer: it decides somewhere between, and a host that stalls moves offers together.
     pub(crate) exact: usize,
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Judgment {
 /// false alarm.
 pub(crate) fn judge(questions: &[Question], limit: usize) -> Judgment {
     let mut consumed: Vec<(Duration, Duration)> = Vec::new();
-    let mut offers: Vec<Duration> = Vec::new();
+    let mut offers: Vec<(Duration, Duration)> = Vec::new();
     let mut reattempts = 0;
     // What is known of each call: its last attempt, and whether a free re-attempt is due.
     let mut calls: BTreeMap<&str, (Option<u64>, bool)> = BTreeMap::new();
@@ -50,12 +51,19 @@ pub(crate) fn judge(questions: &[Question], limit: usize) -> Judgment {
             reattempts += 1;
             continue;
         }
-        offers.push(question.asked);
+        offers.push((question.asked, answered));
         if question.admitted == Some(true) {
             consumed.push((question.asked, answered));
         }
     }
-    Judgment { consumed: consumed.len(), reattempts, proven_peak: proven_peak(&consumed), exact: exact(&offers, limit) }
+    let asked = offers.iter().map(|(asked, _)| *asked).collect();
+    let answered = offers.iter().map(|(_, answered)| *answered).collect();
+    Judgment {
+        consumed: consumed.len(),
+        reattempts,
+        proven_peak: proven_peak(&consumed),
+        exact: exact(asked, limit).min(exact(answered, limit)),
+    }
 }
 
 /// The most brackets that lie wholly within one second.
@@ -67,15 +75,16 @@ fn proven_peak(brackets: &[(Duration, Duration)]) -> usize {
 }
 
 /// What a window that forgets exactly after one second admits of these offers.
-fn exact(offers: &[Duration], limit: usize) -> usize {
+fn exact(mut offers: Vec<Duration>, limit: usize) -> usize {
+    offers.sort_unstable();
     let mut inside: VecDeque<Duration> = VecDeque::new();
     let mut admitted = 0;
     for offer in offers {
-        while inside.front().is_some_and(|first| *first + SECOND <= *offer) {
+        while inside.front().is_some_and(|first| *first + SECOND <= offer) {
             inside.pop_front();
         }
         if inside.len() < limit {
-            inside.push_back(*offer);
+            inside.push_back(offer);
             admitted += 1;
         }
     }
@@ -115,6 +124,16 @@ mod tests {
     fn the_exact_window_admits_again_as_soon_as_a_second_has_passed() {
         let run: Vec<_> = (0..21).map(|n| admit(n * 100, &n.to_string(), 1, true)).collect();
         assert_eq!(judge(&run, 5).exact, 11);
+    }
+
+    #[test]
+    fn what_a_stall_answers_together_is_judged_as_offered_together() {
+        let mut run: Vec<_> = (0..20).map(|n| admit(n * 100, &n.to_string(), 1, true)).collect();
+        assert_eq!(judge(&run, 5).exact, 10);
+        for late in &mut run[..15] {
+            late.answered = Some(Duration::from_millis(1_450));
+        }
+        assert_eq!(judge(&run, 5).exact, 5);
     }
 
     #[test]
