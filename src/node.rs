@@ -69,23 +69,24 @@ pub enum Home {
 
 /// The settings of the gate where nodes share `clustered`, and what this node brings of each of those, in their order.
 ///
-/// Of what is shared a grant becomes the home count, and the gate's limit is the cluster's; the policy keeps the operator's
-/// configured number as the cap of this host. What isn't shared is as [`policy_under`] says.
+/// Of what is shared a grant becomes the home count, and the gate's limit is the cluster's. The configured number is what is asked
+/// for; what bounds this host, whatever it borrows, is `host_max` calls per second, and nothing for sessions. What isn't shared
+/// is as [`policy_under`] says.
 #[must_use]
 pub fn clustered_policy_under(
     configured: Policy,
     limits: &Limits,
     profile: &Profile,
     clustered: &[NodePool],
+    host_max: Cps,
 ) -> (Policy, Vec<Home>) {
-    let caps = (configured.rate, configured.license_types.iter().map(|of_type| of_type.count).collect::<Vec<_>>());
     let mut policy = policy_under(configured, limits, profile);
     let homes = clustered.iter().map(|pool| match pool {
         NodePool::Rate => {
             let home = policy.rate.map(Cps::get);
             let licensed = profile.rate_type().and_then(|licensed| granted(limits, &licensed.name));
             if home.is_some() {
-                policy.rate = Some(caps.0.unwrap_or(Cps::saturating(u32::MAX)));
+                policy.rate = Some(host_max);
             }
             home_of(licensed.or(home), home)
         }
@@ -94,8 +95,7 @@ pub fn clustered_policy_under(
             let home = of_type.count;
             let licensed = granted(limits, &of_type.name);
             if home.is_some() {
-                let cap = caps.1.get(usize::from(*number)).copied().flatten();
-                of_type.count = Some(cap.unwrap_or(u32::MAX));
+                of_type.count = Some(u32::MAX);
             }
             home_of(licensed.or(home), home)
         }
@@ -221,17 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn in_a_cluster_a_grant_is_what_the_node_brings_and_the_configured_number_its_cap() {
+    fn in_a_cluster_a_grant_is_what_the_node_brings_and_the_hosts_ceiling_its_cap() {
         let pools = [NodePool::Rate, NodePool::Type(0)];
+        let max = Cps::new(300).unwrap();
+        let under = |configured, limits: &Limits, pools: &[NodePool]| {
+            clustered_policy_under(configured, limits, &open(), pools, max)
+        };
         let granted = limits(TypeCap::Units(400), TypeCap::Units(2));
-        let (policy, homes) = clustered_policy_under(configured(100, None), &granted, &open(), &pools);
+        let (policy, homes) = under(configured(100, None), &granted, &pools);
         assert_eq!(homes, [Home::Units(400), Home::Units(2)], "home may be more than this host may use");
-        assert_eq!((policy.rate, policy.license_types[0].count), (Cps::new(100), Some(u32::MAX)));
+        assert_eq!((policy.rate, policy.license_types[0].count), (Some(max), Some(u32::MAX)));
         let asked = limits(TypeCap::Requested, TypeCap::Uncapped);
-        let (policy, homes) = clustered_policy_under(configured(100, Some(5)), &asked, &open(), &pools);
+        let (policy, homes) = under(configured(100, Some(5)), &asked, &pools);
         assert_eq!(homes, [Home::Units(100), Home::Uncapped]);
-        assert_eq!((policy.rate, policy.license_types[0].count), (Cps::new(100), None));
-        let (policy, homes) = clustered_policy_under(configured(100, Some(5)), &granted, &open(), &pools[..1]);
+        assert_eq!((policy.rate, policy.license_types[0].count), (Some(max), None));
+        let (policy, homes) = under(configured(100, Some(5)), &granted, &pools[..1]);
         assert_eq!(
             (policy.license_types[0].count, homes.len()),
             (Some(2), 1),

@@ -230,6 +230,12 @@ impl<J: Journal> Gate<J> {
         }
     }
 
+    /// Whether a pool is limited at all by the policy in force.
+    #[must_use]
+    pub fn pool_is_limited(&self, pool: NodePool) -> bool {
+        cap(&self.settings().policy, pool).is_some()
+    }
+
     /// The pool of a license type's name.
     #[must_use]
     pub fn pool_of_type(&self, name: &str) -> Option<NodePool> {

@@ -270,6 +270,12 @@ impl Cluster {
         self.engine.handle_low_water(resource, now, pools);
     }
 
+    /// With so few units free, in units, a pool runs low: what is borrowed ahead.
+    #[must_use]
+    pub fn low_mark(&mut self, resource: ResourceIndex, now: Tick, pools: &mut dyn Pools) -> u32 {
+        self.engine.reserve(resource, now, pools)
+    }
+
     /// What this node holds by its grant.
     pub fn handle_grant(&mut self, resource: ResourceIndex, grant: HomeGrant, now: Tick, pools: &mut dyn Pools) {
         self.engine.handle_grant(resource, grant, now, pools);

@@ -1,6 +1,6 @@
 //! What every driver of one running sidecar shares.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use crate::units::Now;
 #[derive(Debug)]
 pub struct Context {
     /// Decides.
-    pub gate: Gate<ShardJournal>,
+    pub gate: Arc<Gate<ShardJournal>>,
     /// Tells the time.
     pub clock: Clock,
     /// The configuration in force.
@@ -84,6 +84,10 @@ impl Context {
         let events = Events::new(started.wall);
         let alarms = Alarms::new(events.clone());
         alarms.set_logged(config.alarms.log);
+        let (gate, cluster) = (Arc::new(gate), ClusterHandle::default());
+        let low_water = cluster.low_water_flag();
+        // One waking without a lock or a system call, unless the driver sleeps. The gate is new: nobody said another.
+        gate.on_low_water(move || low_water.notify_one());
         Self {
             gate,
             clock,
@@ -93,7 +97,7 @@ impl Context {
             counters,
             license: LicenseHandle::default(),
             notifier: Notifier::default(),
-            cluster: ClusterHandle::default(),
+            cluster,
             started,
             phase: AtomicU8::new(Phase::Starting.code()),
             reloads: OnceLock::new(),

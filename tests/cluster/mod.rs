@@ -3,6 +3,8 @@
 //!
 //! `tests/run-all.sh` runs them; they need root for the namespaces, and Debian's nftables.
 
+mod lending;
+mod load;
 mod node;
 
 use node::{Member, Node, authority, callgate, cluster, member};

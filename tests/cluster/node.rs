@@ -120,6 +120,11 @@ impl Node {
         self.process.log()
     }
 
+    /// Where it is asked.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.data_dir.join("callgate.sock")
+    }
+
     pub(crate) fn admin(&self) -> String {
         self.data_dir.join("admin.sock").display().to_string()
     }
@@ -149,6 +154,34 @@ impl Node {
             members(&cluster).iter().filter(|member| member["state"] == "connected").count() == count
         });
         assert!(there, "{} is not connected with {count}: {}", self.member.name, self.cluster(lane));
+    }
+}
+
+/// What a node lends and borrows of a resource, in licenses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Loans {
+    pub(crate) home: u64,
+    pub(crate) lent: u64,
+    pub(crate) borrowed: u64,
+    pub(crate) limbo: u64,
+    pub(crate) limit: u64,
+}
+
+pub(crate) fn loans_of(node: &Node, lane: &Lane, resource: &str) -> Loans {
+    let cluster = node.cluster(lane);
+    let resources = cluster["resources"].as_array().cloned().unwrap_or_default();
+    let Some(found) = resources.into_iter().find(|of| of["resource"] == resource) else { return Loans::default() };
+    let sum = |side: &str| -> u64 {
+        let loans = found[side].as_object().cloned().unwrap_or_default();
+        loans.values().filter_map(|loan| loan.as_u64().or_else(|| loan["licenses"].as_u64())).sum()
+    };
+    let number = |key: &str| found[key].as_u64().unwrap_or(0);
+    Loans {
+        home: number("home"),
+        lent: sum("lent"),
+        borrowed: sum("borrowed"),
+        limbo: number("limbo"),
+        limit: number("limit_units"),
     }
 }
 

@@ -9,7 +9,7 @@ mod faults;
 mod limits;
 mod packets;
 pub(crate) mod rig;
-mod window;
+pub(crate) mod window;
 
 use rig::Via;
 

@@ -67,7 +67,7 @@ pub(crate) fn judge(questions: &[Question], limit: usize) -> Judgment {
 }
 
 /// The most brackets that lie wholly within one second.
-fn proven_peak(brackets: &[(Duration, Duration)]) -> usize {
+pub(crate) fn proven_peak(brackets: &[(Duration, Duration)]) -> usize {
     let within = |from: Duration| {
         brackets.iter().filter(|(asked, answered)| *asked >= from && *answered < from + SECOND).count()
     };

@@ -181,6 +181,19 @@ impl Engine {
         });
     }
 
+    /// What is borrowed ahead of a resource, in units.
+    pub(in crate::cluster) fn reserve(&mut self, resource: ResourceIndex, now: Tick, pools: &mut dyn Pools) -> u32 {
+        let cx = &Cx {
+            now,
+            env: &self.env,
+            peers: &self.peers,
+            journal: &mut self.journal,
+            outbox: &mut self.outbox,
+            pools,
+        };
+        self.shares.get(resource.0).map_or(0, |share| share.lending_reserve(cx))
+    }
+
     /// The home count by the grant, and what is lent of it.
     pub(in crate::cluster) fn home_and_lent(&self, resource: ResourceIndex) -> Option<(Kind, Licenses, Licenses)> {
         let share = self.shares.get(resource.0)?;

@@ -113,7 +113,7 @@ impl Share {
     }
 
     /// What a lender keeps for its own next calls.
-    pub(super) fn lending_reserve(&self, cx: &Cx<'_>) -> u32 {
+    pub(in crate::cluster) fn lending_reserve(&self, cx: &Cx<'_>) -> u32 {
         self.reserve(cx)
     }
 

@@ -3,15 +3,17 @@
 //! What must stay true: nobody who asks waits longer than [`PATIENCE`] for a driver that is not there; nothing of the fast
 //! path asks. What the fast path says is one wake-up, without a lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::identity::Identity;
 use super::status::ClusterStatus;
+use crate::admission::NodePool;
 use crate::cluster::NodeName;
+use crate::node::Home;
 use crate::sync::{AtomicU64, Ordering};
 use crate::units::Tick;
 
@@ -53,7 +55,12 @@ pub enum ClusterRefused {
 pub struct ClusterHandle {
     status: ArcSwapOption<ClusterStatus>,
     requests: ArcSwapOption<mpsc::Sender<Request>>,
-    low_water: Notify,
+    low_water: Arc<Notify>,
+    /// The gate's pools that nodes share: those that the start found, for as long as the process runs.
+    pools: OnceLock<Box<[NodePool]>>,
+    /// What this node brings of each of them, by licensing.
+    homes: ArcSwap<Vec<Home>>,
+    homes_changed: Notify,
     /// When the driver last went round, in nanoseconds of the boot clock.
     beat: AtomicU64,
 }
@@ -74,9 +81,41 @@ impl ClusterHandle {
         self.requests.store(Some(Arc::new(requests)));
     }
 
-    /// A shared limit ran low: its driver is woken.
-    pub fn wake(&self) {
-        self.low_water.notify_one();
+    /// What the gate raises when a shared limit runs low: its driver is woken.
+    #[must_use]
+    pub fn low_water_flag(&self) -> Arc<Notify> {
+        Arc::clone(&self.low_water)
+    }
+
+    /// Says which pools nodes share. Once, before the first call is judged; later calls change nothing: what is shared is fixed
+    /// while the process runs.
+    pub fn share(&self, pools: Vec<NodePool>) {
+        // A second word is a mistake of the caller that does no harm: the first one holds.
+        let _ = self.pools.set(pools.into());
+    }
+
+    /// The pools that nodes share; none where this node is alone.
+    #[must_use]
+    pub fn pools(&self) -> &[NodePool] {
+        self.pools.get().map_or(&[], |pools| pools)
+    }
+
+    /// What this node brings of each shared pool from now on. Said after the gate has the settings that belong to it.
+    pub fn set_homes(&self, homes: Vec<Home>) {
+        if **self.homes.load() != homes {
+            self.homes.store(Arc::new(homes));
+            self.homes_changed.notify_one();
+        }
+    }
+
+    /// What this node brings, in the order of [`pools`](Self::pools).
+    #[must_use]
+    pub fn homes(&self) -> Arc<Vec<Home>> {
+        self.homes.load_full()
+    }
+
+    pub(super) async fn homes_changed(&self) {
+        self.homes_changed.notified().await;
     }
 
     pub(super) async fn low_water(&self) {

@@ -7,8 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::identity::IdentityFiles;
 use super::ledger::LedgerPlace;
-use crate::admission::Policy;
+use crate::admission::{NodePool, Policy};
 use crate::cluster::{Class, Kind, Licenses, NodeName, Parameters, Resource, ResourceId};
+use crate::license::agent::Limits;
+use crate::limits::Verdict;
+use crate::node::{Home, clustered_policy_under};
 use crate::shell::config::Config;
 
 /// What a node of a cluster is told.
@@ -35,17 +38,8 @@ pub struct ClusterSetup {
 pub struct Shared {
     /// As nodes call it.
     pub resource: Resource,
-    /// The gate's limit.
-    pub pool: PoolOf,
-}
-
-/// A limit of the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolOf {
-    /// The node's calls per second.
-    Rate,
-    /// Session licenses of a type, by its place in the policy.
-    Type(usize),
+    /// The gate's limit of it.
+    pub pool: NodePool,
 }
 
 /// Where a node's state lies, beside the configuration.
@@ -111,31 +105,57 @@ fn shared(config: &Config) -> Vec<Shared> {
         let part = u64::from(count) * u64::from(policy.headroom_percent) / 100;
         u32::try_from(part).unwrap_or(count)
     };
-    let one = |name: &str, kind: Kind, count: u32, limit_max: Option<u32>, pool: PoolOf| {
+    let one = |name: &str, kind: Kind, count: u32, limit_max: Option<u32>, pool: NodePool| {
         let id = ResourceId { name: name.into(), kind, class: Class::License };
         Shared { resource: Resource { id, limit_max, headroom: headroom(count) }, pool }
     };
     let rate = config.profile.rate_type().filter(|_| policy.rate_enforced).and_then(|licensed| {
         let count = policy.rate?.get();
-        Some(one(&licensed.name, Kind::Rate, count, Some(config.node.max_call_rate.get()), PoolOf::Rate))
+        Some(one(&licensed.name, Kind::Rate, count, Some(config.node.max_call_rate.get()), NodePool::Rate))
     });
     let types = policy
         .license_types
         .iter()
         .enumerate()
-        .filter_map(|(place, of)| Some(one(&of.name, Kind::Session, of.count?, None, PoolOf::Type(place))));
+        .filter_map(|(place, of)| Some(one(&of.name, Kind::Session, of.count?, None, type_at(place)?)));
     rate.into_iter().chain(types).filter(|shared| config.cluster.shares(&shared.resource.id.name)).collect()
 }
 
-/// What this node holds of each shared resource by its settings: what was granted, or, in evaluation, asked for.
+fn type_at(place: usize) -> Option<NodePool> {
+    u16::try_from(place).ok().map(NodePool::Type)
+}
+
+/// The pools that a node of this configuration shares, in the order of the cluster's resources; none if it is alone.
 #[must_use]
-pub fn homes(shared: &[Shared], policy: &Policy) -> Vec<Licenses> {
-    let count = |pool: PoolOf| match pool {
-        PoolOf::Rate => policy.rate.map(crate::units::Cps::get),
-        PoolOf::Type(place) => policy.license_types.get(place).and_then(|of| of.count),
+pub fn shared_pools(config: &Config) -> Vec<NodePool> {
+    match config.cluster.listen.0 {
+        None => Vec::new(),
+        Some(_) => shared(config).into_iter().map(|of| of.pool).collect(),
+    }
+}
+
+/// The gate's settings under these limits where nodes share `pools`, and what this node brings of each of those. Before
+/// licensing has said anything, what is configured.
+#[must_use]
+pub fn in_force(config: &Config, limits: Option<&Limits>, pools: &[NodePool]) -> (Policy, Vec<Home>) {
+    let configured = Limits {
+        verdict: Verdict::default(),
+        types: Vec::new(),
+        overage_allowed: true,
+        export_lifted: false,
     };
-    // Of what isn't limited nothing can be lent: it has no count.
-    shared.iter().map(|of| Licenses::within(count(of.pool).unwrap_or(0), of.resource.id.kind)).collect()
+    let limits = limits.unwrap_or(&configured);
+    clustered_policy_under(config.policy(), limits, &config.profile, pools, config.node.max_call_rate)
+}
+
+/// The homes in whole licenses. What licensing doesn't limit just now is used without a limit, and can't be lent: none.
+#[must_use]
+pub fn licenses(shared: &[Shared], homes: &[Home]) -> Vec<Licenses> {
+    let whole = |(of, home): (&Shared, &Home)| match home {
+        Home::Units(units) => Licenses::within(*units, of.resource.id.kind),
+        Home::Uncapped => Licenses::ZERO,
+    };
+    shared.iter().zip(homes).map(whole).collect()
 }
 
 #[cfg(test)]
@@ -162,14 +182,14 @@ mod tests {
     #[test]
     fn counted_types_are_shared_and_unlimited_or_excluded_ones_are_not() {
         let types = "[license]\ncount = 100\nsessions = 50\n[license.types.premium]\ncount = 7\n[license.types.free]\n";
-        let names = |text: &str| -> Vec<(String, PoolOf)> {
+        let names = |text: &str| -> Vec<(String, NodePool)> {
             let shared = setup(text).unwrap().shared.into_iter();
             shared.map(|of| (of.resource.id.name.to_string(), of.pool)).collect()
         };
         let all = names(&format!("{types}{CLUSTER}"));
         let place = |name: &str| all.iter().find(|(of, _)| of == name).map(|(_, pool)| *pool);
         assert_eq!(all.len(), 3, "{all:?}");
-        assert_eq!(place("cps"), Some(PoolOf::Rate));
+        assert_eq!(place("cps"), Some(NodePool::Rate));
         assert!(place("session").is_some() && place("premium").is_some());
         let some = names(&format!("{types}{CLUSTER}share = 'premium'\n"));
         assert_eq!(some.len(), 1);
@@ -193,8 +213,7 @@ mod tests {
             },
             pool,
         };
-        let policy = Policy { rate: crate::units::Cps::new(101), ..Policy::default() };
-        let shared = [of(PoolOf::Rate, Kind::Rate), of(PoolOf::Type(9), Kind::Session)];
-        assert_eq!(homes(&shared, &policy), [Licenses(20), Licenses(0)]);
+        let shared = [of(NodePool::Rate, Kind::Rate), of(NodePool::Type(9), Kind::Session)];
+        assert_eq!(licenses(&shared, &[Home::Units(101), Home::Uncapped]), [Licenses(20), Licenses(0)]);
     }
 }

@@ -48,11 +48,11 @@ impl SnapshotSource for Gate<ShardJournal> {
 
 impl SnapshotSource for crate::shell::Context {
     fn snapshot(&self, shard: usize, cursor: u64, sink: &mut dyn FnMut(&Record)) -> Option<u64> {
-        SnapshotSource::snapshot(&self.gate, shard, cursor, sink)
+        SnapshotSource::snapshot(&*self.gate, shard, cursor, sink)
     }
 
     fn append(&self, shard: usize, records: &[Record]) {
-        SnapshotSource::append(&self.gate, shard, records);
+        SnapshotSource::append(&*self.gate, shard, records);
     }
 }
 

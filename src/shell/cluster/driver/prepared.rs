@@ -14,7 +14,7 @@ use crate::cluster::{Action, Cluster, Epoch, HomeGrant, Key, Ledger, Licenses, R
 use crate::shell::cluster::identity::{Identity, IdentityError};
 use crate::shell::cluster::ledger::{LedgerError, LedgerFile, Opened};
 use crate::shell::cluster::pools::DriverPools;
-use crate::shell::cluster::setup::{ClusterSetup, Shared, homes};
+use crate::shell::cluster::setup::{ClusterSetup, Shared, licenses};
 use crate::shell::cluster::transport::{EVENTS_MAX, LinkEvent, Transport, TransportError};
 use crate::shell::context::Context;
 use crate::sync::Mutex;
@@ -87,9 +87,15 @@ impl Prepared {
         getrandom::fill(&mut seed).map_err(ClusterError::Random)?;
         let mut pools = (make_pools.0)(context, &setup.shared);
         let mut homes = Homes::of(&ledger, &setup.shared);
+        // Each ledger begins with a census, which its first batch of records says: what its name lent before isn't in it.
+        let begins = !ledger.records.contains_key(&Key::Fenced);
         let mut cluster = Cluster::new(setup.core(u64::from_le_bytes(seed)), ledger, now.tick, &mut *pools);
-        let wanted = self::homes(&setup.shared, &context.gate.policy());
-        for (index, grant) in homes.changed(&wanted) {
+        cluster.handle_wall(now.wall);
+        if begins {
+            cluster.fence(now.tick, &mut *pools);
+        }
+        // All of them: those that did not change are confirmed for this life.
+        for (index, grant) in homes.confirmed(&licenses(&setup.shared, &context.cluster.homes())) {
             cluster.handle_grant(index, grant, now.tick, &mut *pools);
         }
         let mut waiting = VecDeque::new();
@@ -146,17 +152,26 @@ impl Homes {
 
     /// What is to be told now.
     pub(super) fn changed(&mut self, wanted: &[Licenses]) -> Vec<(ResourceIndex, HomeGrant)> {
+        let before = self.0.clone();
+        let mut told = self.confirmed(wanted);
+        told.retain(|(index, grant)| before.get(index.0) != Some(&Some((grant.epoch, grant.home))));
+        told
+    }
+
+    /// All that this node holds: what a new life has to be told once.
+    pub(super) fn confirmed(&mut self, wanted: &[Licenses]) -> Vec<(ResourceIndex, HomeGrant)> {
         let places = self.0.iter_mut().zip(wanted).enumerate();
-        let changed = places.filter_map(|(place, (told, wanted))| {
-            if told.is_some_and(|(_, home)| home == *wanted) {
-                return None;
-            }
-            let epoch = Epoch(told.map_or(0, |(epoch, _)| epoch.0).saturating_add(1));
+        let grants = places.map(|(place, (told, wanted))| {
+            let epoch = match told {
+                Some((epoch, home)) if home == wanted => *epoch,
+                Some((epoch, _)) => Epoch(epoch.0.saturating_add(1)),
+                None => Epoch(1),
+            };
             *told = Some((epoch, *wanted));
             let grant = HomeGrant { epoch, home: *wanted, fixed_share: Licenses::ZERO, not_after: None };
-            Some((ResourceIndex(place), grant))
+            (ResourceIndex(place), grant)
         });
-        changed.collect()
+        grants.collect()
     }
 
     /// What each is now.

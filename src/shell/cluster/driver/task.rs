@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::prepared::{Homes, Prepared};
 use super::tally::Tally;
-use crate::cluster::{Action, Class, Cluster, Event, NodeName, Record};
+use crate::cluster::{Action, Class, Cluster, Event, NodeName, Record, ResourceIndex};
 use crate::shell::clock::Clock;
 use crate::shell::cluster::handle::{ClusterRefused, Request};
 use crate::shell::cluster::ledger::LedgerFile;
 use crate::shell::cluster::pools::DriverPools;
-use crate::shell::cluster::setup::{ClusterSetup, homes};
+use crate::shell::cluster::setup::{ClusterSetup, licenses};
 use crate::shell::cluster::status::{ClusterStatus, Member, Share};
 use crate::shell::cluster::tell;
 use crate::shell::cluster::transport::{LinkEvent, PeerState, Transport};
@@ -27,8 +27,6 @@ use crate::units::{NANOS_PER_SECOND, Now, Tick, UnixMillis};
 
 /// So many events of the peers are handed in before what follows from them is carried out.
 const EVENTS_AT_ONCE: usize = 64;
-/// How often the gate's settings are compared with what this node is known to hold.
-const SETTINGS: Duration = Duration::from_millis(250);
 /// The first and the longest pause before records that could not be made durable are tried again.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// The wall clock and the boot clock leapt apart: the guest was frozen without its clocks.
@@ -80,8 +78,7 @@ impl Driver {
     pub(super) async fn run(mut self, context: Arc<Context>, mut requests: mpsc::Receiver<Request>) {
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut settings = interval(SETTINGS);
-        settings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.watch(&context);
         loop {
             self.carry_out(&context);
             context.cluster.beat(context.clock.tick());
@@ -101,6 +98,7 @@ impl Driver {
                 () = until(due) => {
                     let now = context.clock.tick();
                     self.cluster.handle_timeout(now, &mut *self.pools);
+                    self.watch(&context);
                 }
                 persisted = joined(&mut self.persisting) => self.persisted(&context, persisted),
                 () = context.cluster.low_water() => {
@@ -109,7 +107,7 @@ impl Driver {
                         self.cluster.handle_low_water(resource, now, &mut *self.pools);
                     }
                 }
-                _ = settings.tick() => self.take_settings(&context),
+                () = context.cluster.homes_changed() => self.take_settings(&context),
                 _ = seconds.tick() => {
                     if self.each_second(&context).is_break() {
                         return;
@@ -118,6 +116,17 @@ impl Driver {
             }
         }
         self.last_words(&context).await;
+    }
+
+    /// Asks the gate to wake this task when a pool runs low again. Not more often than the core's tick, but after what was
+    /// fetched came: a shortage that lasts wakes nobody for each call.
+    fn watch(&mut self, context: &Context) {
+        let now = context.clock.tick();
+        for place in 0..self.setup.shared.len() {
+            let resource = ResourceIndex(place);
+            let mark = self.cluster.low_mark(resource, now, &mut *self.pools);
+            self.pools.arm_low_water(resource, mark);
+        }
     }
 
     /// Carries out what the core wants done.
@@ -231,7 +240,7 @@ impl Driver {
 
     /// What licensing, a reload or an operator made of this node's counts.
     fn take_settings(&mut self, context: &Context) {
-        let wanted = homes(&self.setup.shared, &context.gate.policy());
+        let wanted = licenses(&self.setup.shared, &context.cluster.homes());
         for (index, grant) in self.homes.changed(&wanted) {
             tracing::info!(
                 resource = %self.setup.shared.get(index.0).map_or("", |of| &of.resource.id.name),
@@ -253,6 +262,7 @@ impl Driver {
             tracing::warn!("the clocks leapt apart; what is borrowed under a hard cap is given up, as after a restart");
             return ControlFlow::Break(());
         }
+        self.cluster.handle_wall(now.wall);
         self.transport.expire(now.wall);
         let status = self.status(context, now);
         self.alarms(context, &status, now);

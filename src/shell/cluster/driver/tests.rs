@@ -13,7 +13,7 @@ use crate::shell::clock::Clock;
 use crate::shell::cluster::ca;
 use crate::shell::cluster::handle::Request;
 use crate::shell::cluster::pools::DriverPools;
-use crate::shell::cluster::setup::{ClusterSetup, Shared, Surroundings};
+use crate::shell::cluster::setup::{ClusterSetup, Shared, Surroundings, in_force, shared_pools};
 use crate::shell::config::{FlagValue, Inputs, Loaded, Loader};
 use crate::shell::context::Context;
 use crate::shell::journal::ShardJournal;
@@ -75,6 +75,10 @@ impl Pools for Memory {
 }
 
 impl DriverPools for Memory {
+    fn arm_low_water(&mut self, _resource: ResourceIndex, _mark: u32) {}
+
+    fn set_scarce(&mut self, _resource: ResourceIndex, _scarce: bool, _now: Tick) {}
+
     fn take_low_water(&mut self) -> Vec<ResourceIndex> {
         let pools = self.0.lock();
         let low = pools.iter().enumerate().filter(|(_, pool)| pool.wanted > pool.limit);
@@ -138,7 +142,9 @@ impl Rig {
         let setup = ClusterSetup::of(&config, &around).unwrap();
         let gate =
             Gate::new(config.policy(), config.bounds(), HashKey::from_bytes([7; 16]), 1, vec![ShardJournal::off()]);
+        let homes = in_force(&config, None, &shared_pools(&config)).1;
         let context = Arc::new(Context::new(gate, config, Counters::default()));
+        context.cluster.set_homes(homes);
         let theirs = Memory::default();
         let make = MakePools(Arc::new(move |_: &Arc<Context>, _: &[Shared]| -> Box<dyn DriverPools> {
             Box::new(theirs.clone())

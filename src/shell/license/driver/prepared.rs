@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::stores::{OpenError, Saved, Stores};
 use super::task::{Driver, Parts};
-use crate::admission::Policy;
+use crate::admission::{NodePool, Policy};
 use crate::license::agent::{Action, Agent, Leaving, Limits};
 use crate::license::ports::DailyCount;
 use crate::license::view::LicenseView;
 use crate::limits::Verdict;
-use crate::node::policy_under;
+use crate::node::Home;
+use crate::shell::cluster::setup::in_force;
 use crate::shell::config::{Config, Secrets};
 use crate::shell::license::setup::{Host, agent_setup, ports, transport_settings};
 use crate::shell::license::status::LicenseStatus;
@@ -131,14 +132,10 @@ impl Prepared {
         })
     }
 
-    /// The gate's settings.
+    /// The gate's settings where nodes share `pools`, and what this node brings of each of those.
     #[must_use]
-    pub fn policy(&self) -> Policy {
-        let configured = self.parts.config.policy();
-        match &self.limits {
-            Some(limits) => policy_under(configured, limits, &self.parts.config.profile),
-            None => configured,
-        }
+    pub fn in_force(&self, pools: &[NodePool]) -> (Policy, Vec<Home>) {
+        in_force(&self.parts.config, self.limits.as_ref(), pools)
     }
 
     /// What may start.

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::task::Driver;
-use crate::license::agent::{Alarm, ClientIdentity, Command, CommandRefused, Done, Limits};
+use crate::license::agent::{Alarm, ClientIdentity, Command, CommandRefused, Done};
 use crate::license::ports::DailyCount;
-use crate::node::policy_under;
+use crate::shell::cluster::setup::in_force;
 use crate::shell::config::{Config, Secrets};
 use crate::shell::context::Context;
 use crate::shell::license::handle::Request;
@@ -125,19 +125,18 @@ impl Driver {
             drop(self.command_at(context, Command::Configure(Box::new(setup)), now).await);
             return Err(refused.text);
         }
-        let policy = |config: &Config, limits: Option<&Limits>| match limits {
-            Some(limits) => policy_under(config.policy(), limits, &config.profile),
-            None => config.policy(),
-        };
-        let next = policy(&config, self.limits.as_ref());
+        let shared = context.cluster.pools();
+        let (next, homes) = in_force(&config, self.limits.as_ref(), shared);
         context.gate.set_policy(next, now).map_err(|refused| refused.to_string())?;
+        context.cluster.set_homes(homes);
         let old = std::mem::replace(&mut self.parts.config, Arc::new(config));
         if let Err(refused) = self.command_at(context, Command::Configure(Box::new(setup)), now).await {
             self.parts.config = old;
             // It was in force a moment ago: it is not refused. What licensing decided since holds.
-            let before = policy(&self.parts.config, self.limits.as_ref());
-            if let Err(error) = context.gate.set_policy(before, now) {
-                tracing::error!("the settings in force before cannot be set again: {error}");
+            let (before, homes) = in_force(&self.parts.config, self.limits.as_ref(), shared);
+            match context.gate.set_policy(before, now) {
+                Ok(()) => context.cluster.set_homes(homes),
+                Err(error) => tracing::error!("the settings in force before cannot be set again: {error}"),
             }
             return Err(refused.text);
         }

@@ -17,7 +17,8 @@ use crate::license::agent::{
 };
 use crate::license::ports::{Counts, DailyCount, Port};
 use crate::license::view::ViewInput;
-use crate::node::{policy_under, usage_now};
+use crate::node::usage_now;
+use crate::shell::cluster::setup::in_force;
 use crate::shell::config::{Config, Secrets};
 use crate::shell::context::Context;
 use crate::shell::license::handle::Request;
@@ -289,9 +290,12 @@ impl Driver {
     /// First the limits, then the verdict, then people.
     fn set_limits(&mut self, context: &Context, limits: Limits) {
         let now = context.clock.now();
-        let config = &self.parts.config;
-        if let Err(refused) = context.gate.set_policy(policy_under(config.policy(), &limits, &config.profile), now) {
-            tracing::error!("the limits that follow from the state of licensing cannot be set: {refused}");
+        let (policy, homes) = in_force(&self.parts.config, Some(&limits), context.cluster.pools());
+        match context.gate.set_policy(policy, now) {
+            Ok(()) => context.cluster.set_homes(homes),
+            Err(refused) => {
+                tracing::error!("the limits that follow from the state of licensing cannot be set: {refused}");
+            }
         }
         let before = context.gate.verdict().get();
         context.gate.verdict().set(limits.verdict);

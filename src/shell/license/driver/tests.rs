@@ -60,7 +60,7 @@ fn start(dir: &Path, flags: &[(&str, &str)]) -> Rig {
     let sources = Sources { data_dir: dir.to_owned(), outside: None, host_name: "host".to_owned() };
     let prepared = Prepared::open(&sources, &config, &secrets, crate::shell::clock::Clock.now()).unwrap();
     let key = HashKey::from_bytes([7; 16]);
-    let gate = Gate::new(prepared.policy(), config.bounds(), key, 1, vec![ShardJournal::off()]);
+    let gate = Gate::new(prepared.in_force(&[]).0, config.bounds(), key, 1, vec![ShardJournal::off()]);
     gate.verdict().set(prepared.verdict());
     let context = Arc::new(Context::new(gate, config, Counters::default()));
     let supervisor = Supervisor::start(prepared, sources, secrets, &context);
