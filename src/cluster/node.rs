@@ -167,6 +167,12 @@ impl Cluster {
         self.engine.inspect_sums(resource)
     }
 
+    /// This life's incarnation: higher than the ledger's boot counter once a census said so.
+    #[must_use]
+    pub const fn inc(&self) -> Incarnation {
+        self.engine.inc()
+    }
+
     /// Its own name.
     #[must_use]
     pub const fn node(&self) -> &NodeName {
