@@ -10,6 +10,8 @@ pub struct Granted {
     pub account: u32,
     /// A smaller grant is under way: what it frees goes to that node.
     pub moving_to: Option<usize>,
+    /// Comes on top when that is done: one change of a count at a time.
+    pub owed: u32,
 }
 
 /// All grants, by node and resource.
@@ -18,7 +20,7 @@ pub struct Backend(pub Vec<Vec<Granted>>);
 
 impl Backend {
     pub fn new(homes: &[Vec<u32>]) -> Self {
-        let granted = |count: &u32| Granted { epoch: 1, count: *count, account: *count, moving_to: None };
+        let granted = |count: &u32| Granted { epoch: 1, count: *count, account: *count, moving_to: None, owed: 0 };
         Self(homes.iter().map(|of| of.iter().map(granted).collect()).collect())
     }
 
@@ -35,20 +37,28 @@ impl Backend {
         true
     }
 
-    /// A node gave up what a smaller grant left out. Says who gets it.
-    pub fn acknowledged(&mut self, of: usize, from: usize, epoch: u64) -> Option<usize> {
+    /// A node gave up what a smaller grant left out. Says who gets a new grant.
+    pub fn acknowledged(&mut self, of: usize, from: usize, epoch: u64) -> Vec<usize> {
         let granted = &mut self.0[from][of];
         if granted.epoch != epoch {
-            return None;
+            return Vec::new();
         }
-        let to = granted.moving_to.take()?;
+        let Some(to) = granted.moving_to.take() else { return Vec::new() };
         let freed = granted.account - granted.count;
         granted.account = granted.count;
-        let granted = &mut self.0[to][of];
-        granted.epoch += 1;
-        granted.count += freed;
-        granted.account += freed;
-        Some(to)
+        self.0[to][of].owed += freed;
+        let mut raised = Vec::new();
+        for node in [from, to] {
+            let granted = &mut self.0[node][of];
+            if granted.moving_to.is_none() && granted.owed > 0 {
+                let more = std::mem::take(&mut granted.owed);
+                granted.epoch += 1;
+                granted.count += more;
+                granted.account += more;
+                raised.push(node);
+            }
+        }
+        raised
     }
 
     /// What all may use together, in licenses.

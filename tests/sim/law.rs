@@ -204,6 +204,10 @@ impl World {
             return;
         }
         let lent = lends.cluster.inspect_pair(index, &b.name);
+        // A new ledger counts its lives anew, and has no units until it knows what the one before lent.
+        if lends.cluster.fenced_by().is_some() {
+            return;
+        }
         let same = held.linc == lends.cluster.inc() && lent.binc == borrows.cluster.inc();
         let now = b.clock.at(self.now);
         let over = is_rate && held.ends.is_some_and(|ends| ends <= now);

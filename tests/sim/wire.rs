@@ -4,7 +4,7 @@ use callgate::cluster::{
     Action, Frames, Message, decode_datagram, decode_message, encode_message, Datagram, Event, LENGTH_BYTES,
 };
 
-use crate::story::{MS, SECOND};
+use crate::story::{MS, SECOND, Wire};
 use crate::world::{Ev, World};
 
 /// A connection on which nothing arrives is given up after so long.
@@ -119,7 +119,9 @@ impl World {
             return self.law.fail(format!("a message of n{node} that can't be written: {message:?}"));
         };
         self.counts.messages += 1;
-        let life = matches!(message, Message::Hello(_)).then_some(self.hosts[node].life);
+        // Said once on a connection: only its end loses them.
+        let once = matches!(message, Message::Hello(_) | Message::Leave(_));
+        let life = once.then_some(self.hosts[node].life);
         self.send(Packet { from: node, to, bytes, is_datagram: false, life });
     }
 
@@ -132,6 +134,7 @@ impl World {
             return;
         }
         let (low, high) = wire.delay_us;
+        let wire = if packet.life.is_some() { Wire::calm(wire.delay_us) } else { wire };
         if self.dice.chance(wire.doubled) {
             let after = self.dice.between(low, high) * 1000 + self.dice.below(wire.late_ms * MS);
             self.after(after, Ev::Arrives(packet.clone()));

@@ -335,6 +335,9 @@ impl World {
     /// The process is gone; a write under way happened or not.
     pub fn stop(&mut self, node: usize) {
         let written = self.dice.chance(500);
+        for peer in (0..self.hosts.len()).filter(|peer| *peer != node) {
+            self.break_link(node, peer);
+        }
         let host = &mut self.hosts[node];
         host.paused = false;
         host.deferred.clear();
@@ -436,7 +439,7 @@ impl World {
         let Some(of) = (0..self.story.setting.shared.len()).find(|of| resource_id(&self.story, *of) == *id) else {
             return;
         };
-        if let Some(to) = self.backend.acknowledged(of, node, epoch.0) {
+        for to in self.backend.acknowledged(of, node, epoch.0) {
             self.grant_after(20 * MS, to, of);
         }
     }
