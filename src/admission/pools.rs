@@ -296,6 +296,7 @@ impl<J: Journal> Gate<J> {
         match pool {
             NodePool::Rate => {
                 if let Some(cap) = settings.policy.rate {
+                    settings.rate.stretch(now);
                     settings.rate.set(loans.under(pool, cap.get()), now);
                 }
             }

@@ -30,7 +30,8 @@ pub enum Action {
         /// The whole datagram, at most [`DATAGRAM_BYTES_MAX`](super::DATAGRAM_BYTES_MAX) long.
         bytes: Vec<u8>,
     },
-    /// A smaller grant holds, durably: its answer to the licensing backend, which may now give the difference to others.
+    /// A grant holds, durably, and nothing beyond it is in use: its answer to the licensing backend, which may now give what it
+    /// left out to others.
     GrantAck {
         /// Of what.
         resource: ResourceId,

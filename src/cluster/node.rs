@@ -167,6 +167,12 @@ impl Cluster {
         self.engine.inspect_sums(resource)
     }
 
+    /// This life's incarnation: higher than the ledger's boot counter once a census said so.
+    #[must_use]
+    pub const fn inc(&self) -> Incarnation {
+        self.engine.inc()
+    }
+
     /// Its own name.
     #[must_use]
     pub const fn node(&self) -> &NodeName {
@@ -314,6 +320,9 @@ impl Cluster {
     /// A connection to a peer came up.
     pub fn handle_connected(&mut self, peer: &NodeName, now: Tick) {
         self.connected.insert(peer.clone());
+        // Who drains says so on each connection; that it no longer does may have been said while there was none.
+        self.leaving.remove(peer);
+        self.engine.set_refused(peer, self.presence.refusal(peer).is_some());
         self.presence.handle_connected(peer, now);
         self.take_simple_news(now);
         self.engine.resumed(peer, now);
@@ -380,6 +389,9 @@ impl Cluster {
                     }
                     self.engine.set_refused(&peer, self.leaving.contains(&peer));
                     if let Some((ledger, inc)) = self.presence.life_of(&peer) {
+                        if greeting == Greeting::NewLedger {
+                            self.engine.ledger_replaced(&peer, inc, now, pools);
+                        }
                         self.engine.greeted(&peer, ledger, inc, now, pools);
                     }
                 }
@@ -597,6 +609,11 @@ impl Cluster {
         self.presence.forget(node);
         self.leaving.remove(node);
         self.engine.set_refused(node, true);
+        if self.connected.contains(node) {
+            // It is there after all, and asked who it is.
+            self.presence.handle_connected(node, now);
+            self.take_simple_news(now);
+        }
         self.set_beside(now, pools);
         self.engine.flush(now);
     }

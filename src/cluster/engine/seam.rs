@@ -163,6 +163,18 @@ impl Engine {
         self.with(now, pools, |share, cx| share.lender_replaced(peer, after, cx));
     }
 
+    /// A peer's name has a new ledger, as it says itself.
+    pub(in crate::cluster) fn ledger_replaced(
+        &mut self,
+        peer: &NodeName,
+        inc: Incarnation,
+        now: Tick,
+        pools: &mut dyn Pools,
+    ) {
+        let Some(peer) = self.peers.find(peer) else { return };
+        self.with(now, pools, |share, cx| share.ledger_replaced(peer, inc, cx));
+    }
+
     /// The loans of an earlier ledger, from the answers of those who hold them.
     pub(in crate::cluster) fn rebuild(
         &mut self,

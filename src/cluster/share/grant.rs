@@ -40,7 +40,7 @@ impl Share {
             self.apply(cx);
             if self.shrink.is_none() && self.home_raise.is_none() && self.acknowledged.is_none() {
                 // An earlier life may have ended before it could say so.
-                self.acknowledge(home, cx);
+                self.acknowledge_when_given_up(home, cx);
             }
             return;
         }
@@ -68,34 +68,48 @@ impl Share {
         self.home_raise = Some((batch, home));
     }
 
-    /// Whether nobody uses more than the smaller count: then it becomes durable.
+    /// Whether nobody uses more than the smaller count: then it becomes durable, and is acknowledged.
     pub(in crate::cluster) fn settle_shrink(&mut self, cx: &mut Cx<'_>) {
+        if let Some(home) = self.unacknowledged {
+            self.acknowledge_when_given_up(home, cx);
+        }
         let Some(home) = self.shrink else { return };
-        let in_progress = self.home_raise.is_some();
-        let given = self.sums.out + self.sums.limbo;
-        let Some(left) = u64::from(home.count.0).checked_sub(given) else { return self.recall_beyond_home(cx) };
-        let used = cx.pools.used(self.index, cx.now);
-        let ordinary = used.used.saturating_sub(used.forced);
-        let own = ordinary.saturating_sub(self.units(self.sums.held));
-        if !in_progress && self.units(left) >= own {
+        if self.is_given_up_beyond(home.count, cx) && self.home_raise.is_none() {
             self.raise(home, cx);
         }
     }
 
+    /// Whether nothing beyond that count is lent, at rest or in use. What is lent beyond is recalled.
+    fn is_given_up_beyond(&mut self, count: Licenses, cx: &mut Cx<'_>) -> bool {
+        let given = self.sums.out + self.sums.limbo;
+        let Some(left) = u64::from(count.0).checked_sub(given) else {
+            self.recall_beyond_home(cx);
+            return false;
+        };
+        let used = cx.pools.used(self.index, cx.now);
+        let ordinary = used.used.saturating_sub(used.forced);
+        let own = ordinary.saturating_sub(self.units(self.sums.held));
+        self.units(left) >= own
+    }
+
     /// A new home count is durable.
     pub(in crate::cluster) fn home_durable(&mut self, home: Home, cx: &mut Cx<'_>) {
-        let shrunk = self.shrink.take_if(|shrink| shrink.epoch == home.epoch && shrink.count == home.count).is_some();
+        let _ = self.shrink.take_if(|shrink| shrink.epoch == home.epoch && shrink.count == home.count);
         self.home = home;
         self.apply(cx);
-        if shrunk {
-            self.acknowledge(home, cx);
-        } else {
-            self.acknowledged = self.acknowledged.or(Some(home.epoch));
-        }
+        self.acknowledge_when_given_up(home, cx);
         self.serve_wanting(cx);
     }
 
-    fn acknowledge(&mut self, home: Home, cx: &mut Cx<'_>) {
+    /// Each epoch is acknowledged, also one that raises the count that is known here: a smaller one may never have come
+    /// after a larger that never came either, and the backend waits for its answer. Not while a census is under way: what an
+    /// earlier ledger lent isn't known.
+    fn acknowledge_when_given_up(&mut self, home: Home, cx: &mut Cx<'_>) {
+        self.unacknowledged = Some(home);
+        if self.home_raise.is_some() || self.beside.fenced || !self.is_given_up_beyond(home.count, cx) {
+            return;
+        }
+        self.unacknowledged = None;
         self.acknowledged = Some(home.epoch);
         let (resource, epoch, effective) = (self.of.id.clone(), home.epoch, home.count);
         cx.outbox.push(Action::GrantAck { resource, epoch, effective });

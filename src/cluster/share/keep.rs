@@ -86,6 +86,17 @@ impl Share {
         }
     }
 
+    /// A peer's name has a new ledger, which counts its lives anew: what was heard of these or higher ones was of the one before,
+    /// which is silent. (A census makes the new one count on from there; the backend's word alone does not.)
+    pub(in crate::cluster) fn ledger_replaced(&mut self, peer: PeerIndex, inc: Incarnation, cx: &mut Cx<'_>) {
+        if self.knows_lender(peer) && self.held[peer.0].linc >= inc {
+            self.lender_restarted(peer, inc, cx);
+        }
+        if self.lent[peer.0].binc >= inc {
+            self.borrower_restarted(peer, inc, cx);
+        }
+    }
+
     /// The highest incarnation seen of a peer, on either side.
     pub(in crate::cluster) fn inc_seen(&self, peer: PeerIndex) -> Incarnation {
         let lent = self.lent.get(peer.0).map_or(Incarnation(0), |lent| lent.binc);
@@ -169,11 +180,12 @@ impl Share {
     }
 
     /// The operator says that a peer is gone for good: what was lent to it is home again. What that may exceed, should it
-    /// live on, is declared for sessions; a rate rests until it has cooled.
+    /// live on, is declared for sessions; a rate rests until its loan is over by any clock, so that it is exact even if the
+    /// operator is wrong.
     pub(in crate::cluster) fn forget(&mut self, peer: PeerIndex, cx: &mut Cx<'_>) {
         self.forget_want(peer);
         match self.kind() {
-            Kind::Rate => self.rest_what_is_out(peer, cx),
+            Kind::Rate => self.rest_until_over(peer, cx),
             Kind::Session => self.write_off(peer, cx),
         }
         self.edit_held(peer, |held| {

@@ -4,9 +4,10 @@
 //! and falls only when the borrower said, knowing the newest word, that it holds less (L2), when it started anew (L1), or
 //! when its lease is over by any clock (L7).
 //!
-//! Two places differ from the design's text, both only in how often something is said. A recall is repeated each 100 ms
+//! Three places differ from the design's text, all only in how often something is said. A recall is repeated each 100 ms
 //! until the borrower has *seen* it, and each second from there on: a session may last for hours, and its borrower reports
-//! each return itself (B4, B7). And a loan of a rate never waits for the disk: what the durable budget covers is lent at
+//! each return itself (B4, B7). A loan of sessions is said again each second until the borrower has seen it: were the word
+//! lost and nothing more asked for, it would be out for ever. And a loan of a rate never waits for the disk: what the durable budget covers is lent at
 //! once, the rest as soon as the raised budget is durable; so `out <= budget` holds in memory and on disk alike.
 
 use super::super::engine::{BatchNo, Cx, PeerIndex, Rule};
@@ -144,7 +145,12 @@ impl Share {
         }
         // L2. Mutant: a borrower that hasn't seen the newest word is believed.
         let believed = sees_newest || (knows_this_life && !cx.has(Rule::SeenNewest));
-        self.edit_lent(from, |lent| lent.seen_newest = sees_newest);
+        self.edit_lent(from, |lent| {
+            lent.seen_newest = sees_newest;
+            if sees_newest && lent.k == lent.out {
+                lent.say_at = None;
+            }
+        });
         let mut came_home = false;
         if believed {
             came_home = self.lower_out(from, req.hold, cx);
@@ -183,6 +189,16 @@ impl Share {
 
     /// What is out to a peer rests for a window, then is free (L1, L7).
     pub(super) fn rest_what_is_out(&mut self, from: PeerIndex, cx: &mut Cx<'_>) {
+        self.rest_what_is_out_from(from, cx.now, cx);
+    }
+
+    /// The same, from the end of its lease on.
+    pub(super) fn rest_until_over(&mut self, from: PeerIndex, cx: &mut Cx<'_>) {
+        let over = self.lent[from.0].ends.map_or(cx.now, |ends| ends.max(cx.now));
+        self.rest_what_is_out_from(from, over, cx);
+    }
+
+    fn rest_what_is_out_from(&mut self, from: PeerIndex, over: Tick, cx: &mut Cx<'_>) {
         let out = self.edit_lent(from, |lent| {
             let out = std::mem::take(&mut lent.out);
             if out != Licenses::ZERO || lent.k != Licenses::ZERO {
@@ -196,7 +212,7 @@ impl Share {
         });
         // Mutant: it doesn't rest.
         if cx.has(Rule::Limbo) {
-            self.rest(out, cx.now.plus_nanos(cx.env.window_nanos()));
+            self.rest(out, over.plus_nanos(cx.env.window_nanos()));
         }
         self.apply(cx);
     }
@@ -284,6 +300,9 @@ impl Share {
             Kind::Session if cx.journal.is_failing() => return false,
             Kind::Session => {}
         }
+        // A word that is lost is found out by a rate's end. Sessions have none that helps: said until it was seen.
+        let repeated = self.kind() == Kind::Session;
+        let again = cx.now.plus_millis(u64::from(cx.env.params.repeat_interval_ms.max(1)));
         // N3: the limit is lowered first, in one step with the check.
         if more == Licenses::ZERO || !self.try_lower(more, cx) {
             return false;
@@ -293,7 +312,7 @@ impl Share {
             lent.k = lent.out;
             lent.seq = lent.seq.next();
             lent.seen_newest = false;
-            lent.say_at = None;
+            lent.say_at = repeated.then_some(again);
         });
         self.record_loan(to, cx);
         self.apply(cx);
@@ -492,10 +511,11 @@ impl Share {
         }
         let params = &cx.env.params;
         let recalled = lent.recalled() != Licenses::ZERO;
+        let unseen = self.kind() == Kind::Session && lent.out != Licenses::ZERO && !lent.seen_newest;
         let (again, pause_ms) = match lent.stance {
             Stance::Adopting | Stance::Unconfirmed => (true, params.repeat_interval_ms),
             Stance::Settled if recalled && !lent.seen_newest => (true, params.recall_interval_ms),
-            Stance::Settled => (recalled, params.repeat_interval_ms),
+            Stance::Settled => (recalled || unseen, params.repeat_interval_ms),
         };
         let next = again.then(|| cx.now.plus_millis(u64::from(pause_ms.max(1))));
         self.edit_lent(peer, |lent| lent.say_at = next);

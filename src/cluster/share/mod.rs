@@ -99,6 +99,8 @@ pub(in crate::cluster) struct Share {
     home_raise: Option<(BatchNo, Home)>,
     /// The epoch that was acknowledged last in this life.
     acknowledged: Option<Epoch>,
+    /// Durable, and to be acknowledged once nothing beyond it is in use.
+    unacknowledged: Option<Home>,
     /// So much is wanted in all, whatever demand says, in units.
     wanted_min: u32,
     pub(in crate::cluster) lent: Vec<Lent>,
@@ -140,6 +142,7 @@ impl Share {
             shrink: None,
             home_raise: None,
             acknowledged: None,
+            unacknowledged: None,
             wanted_min: 0,
             lent: Vec::new(),
             held: Vec::new(),

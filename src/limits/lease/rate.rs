@@ -1,10 +1,14 @@
 //! Calls per second, of which some are borrowed.
 
 use super::forced::ForcedOfASecond;
-use super::{Attempt, End, Lease, Used};
+use super::{Attempt, End, Lease, NEVER, Used};
 use crate::limits::{InUse, RatePolicy, RateWindow};
-use crate::sync::Mutex;
-use crate::units::{Cps, Tick};
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::units::{Cps, NANOS_PER_SECOND, Tick};
+
+/// Of a stretched window's time this part is left out: 1/512, or 1953 parts per million. It covers clocks that are wrong by
+/// 1000 in either direction.
+const STRETCH_SHIFT: u32 = 9;
 
 /// A [`RateWindow`] whose limit is a [`Lease`].
 ///
@@ -24,6 +28,8 @@ pub struct LeasedRate {
     end: End,
     lease: Mutex<Lease>,
     forced: ForcedOfASecond,
+    /// From when on the window's time runs slower than the caller's; [`NEVER`] unless it is stretched.
+    stretched_from: AtomicU64,
 }
 
 impl LeasedRate {
@@ -35,19 +41,44 @@ impl LeasedRate {
             end: End::new(lease.valid_until),
             lease: Mutex::new(lease),
             forced: ForcedOfASecond::new(),
+            stretched_from: AtomicU64::new(NEVER),
         }
+    }
+
+    /// From now on a second of this window lasts a second by any clock within the error: one whose limit moves between
+    /// hosts. By a clock that is fast by 1000 parts per million a plain window would admit a second time after 999 ms, on
+    /// units that another host used meanwhile. Said again it changes nothing.
+    pub fn stretch(&self, now: Tick) {
+        // What was admitted in the last second is stretched too: counted from two seconds ago on, its time steps back by 4 ms,
+        // which a window takes for a late thread's clock.
+        let from = now.0.saturating_sub(2 * NANOS_PER_SECOND);
+        // Relaxed: said before the limit is first raised.
+        let _ = self.stretched_from.compare_exchange(NEVER, from, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// An instant by the window's own time. Never runs back, and never ahead of the caller's.
+    #[inline]
+    fn seen(&self, at: Tick) -> Tick {
+        let from = self.stretched_from.load(Ordering::Relaxed);
+        Tick(at.0 - (at.0.saturating_sub(from) >> STRETCH_SHIFT))
+    }
+
+    fn seen_lease(&self, lease: Lease) -> Lease {
+        Lease { valid_until: lease.valid_until.map(|end| self.seen(end)), ..lease }
     }
 
     /// Whether [`take`](Self::take) would succeed.
     #[inline]
     #[must_use]
     pub fn peek(&self, now: Tick, headroom: u32) -> bool {
+        let now = self.seen(now);
         self.attempt(|| self.window.peek_until(now, headroom, &self.end))
     }
 
     /// Admits one, if the limit at this instant less `headroom` has room for it; see [`RateWindow::take`].
     #[inline]
     pub fn take(&self, now: Tick, headroom: u32) -> bool {
+        let now = self.seen(now);
         self.attempt(|| self.window.take_until(now, headroom, &self.end))
     }
 
@@ -64,6 +95,7 @@ impl LeasedRate {
 
     /// Admits one whatever the limit says, and counts it as forced.
     pub fn force(&self, now: Tick) {
+        let now = self.seen(now);
         self.window.force(now);
         self.forced.add(now);
     }
@@ -71,6 +103,7 @@ impl LeasedRate {
     /// Admissions of the last second. Of those that were forced, the ones that certainly lie within it.
     #[must_use]
     pub fn used(&self, now: Tick) -> Used {
+        let now = self.seen(now);
         let used = self.window.used(now);
         Used { used, forced: self.forced.count(now).min(used) }
     }
@@ -91,7 +124,7 @@ impl LeasedRate {
     /// Sets the limit at once: a raise, or a forced lowering, which drops nothing and leaves `used` above it.
     pub fn set(&self, lease: Lease, now: Tick) {
         let mut held = self.lease.lock();
-        let lease = lease.from(now);
+        let (now, lease) = (self.seen(now), self.seen_lease(lease.from(now)));
         self.end.change_to(lease.valid_until, |anew| self.window.resize(Cps::saturating(lease.limit), now, anew));
         *held = lease;
     }
@@ -104,7 +137,7 @@ impl LeasedRate {
     /// If more was admitted. Nothing changed.
     pub fn try_lower(&self, lease: Lease, now: Tick) -> Result<(), InUse> {
         let mut held = self.lease.lock();
-        let lease = lease.from(now);
+        let (now, lease) = (self.seen(now), self.seen_lease(lease.from(now)));
         let limit = Cps::saturating(lease.limit);
         self.end
             .change(lease.valid_until, |anew| self.window.try_resize(limit, now, anew, |at| self.forced.count(at)))?;
@@ -114,6 +147,7 @@ impl LeasedRate {
 
     /// Ends what is over by now, as the next admission would.
     pub fn settle(&self, now: Tick) {
+        let now = self.seen(now);
         if super::Ends::over(&&self.end, now) {
             self.expire(now);
         }
@@ -131,16 +165,16 @@ impl LeasedRate {
 
     /// Puts back one admission of the last second; see [`RateWindow::restore`].
     pub fn restore(&self, stamp: Tick, now: Tick) {
-        self.window.restore(stamp, now);
+        self.window.restore(self.seen(stamp), self.seen(now));
     }
 
     /// Starts full; see [`RateWindow::fill`].
     pub fn fill(&self, now: Tick) {
-        self.window.fill(now);
+        self.window.fill(self.seen(now));
     }
 
     /// Housekeeping; see [`RateWindow::touch`].
     pub fn touch(&self, now: Tick) {
-        self.window.touch(now);
+        self.window.touch(self.seen(now));
     }
 }
