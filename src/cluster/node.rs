@@ -1,24 +1,24 @@
 //! One node of the cluster: lending, membership, retention and the census, driven together. PURE.
 //!
 //! Where it stops: the rules of lending are in `engine` and `share`, who is there in `presence`, what becomes of a lost peer
-//! in `retention`. This file hands each what concerns it, in an order that doesn't matter to safety.
+//! in `retention`. This file hands each what concerns it, in an order that doesn't matter to safety; `census`, `leaving`,
+//! `lost` and `shown` beside it hold what belongs to one of them alone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::action::Action;
 use super::engine::{BatchNo, Engine, HomeGrant, PairView, Setup, SumsView};
-use super::export::{ExportLatch, ExportView};
+use super::export::ExportLatch;
 use super::fence::Fence;
 use super::ids::{Incarnation, NodeName};
 use super::ledger::{Key, Ledger, Record};
-use super::message::{Census, Counted, Leave, Message, Released};
+use super::message::{Leave, Message};
 use super::params::Retention;
 use super::pools::Pools;
-use super::presence::{Greeting, HintSum, News, Presence, Refused, Setup as PresenceSetup};
-use super::resource::{Licenses, ResourceId, ResourceIndex};
+use super::presence::{Greeting, News, Presence, Setup as PresenceSetup};
+use super::resource::{ResourceId, ResourceIndex};
 use super::retention::{Out, Retained, Ticket, View, Voter, Withheld};
 use super::share::Beside;
-use super::usage::{Usage, usage};
 use super::view::ClusterView;
 use crate::units::{Tick, UnixMillis};
 
@@ -89,6 +89,8 @@ macro_rules! view {
 
 mod census;
 mod leaving;
+mod lost;
+mod shown;
 
 impl Cluster {
     /// A node that starts. Its pools are set at once.
@@ -408,107 +410,6 @@ impl Cluster {
         self.engine.set_refused(from, leave.draining);
     }
 
-    /// Why nothing is shared with a peer, if nothing is.
-    #[must_use]
-    pub fn refusal(&self, peer: &NodeName) -> Option<Refused> {
-        self.presence.refusal(peer)
-    }
-
-    /// Those that answer.
-    pub fn reachable(&self) -> impl Iterator<Item = &NodeName> {
-        self.presence.reachable()
-    }
-
-    /// Who is lost: silent for so long that its licenses are kept, or out of use.
-    pub fn lost(&self) -> impl Iterator<Item = &NodeName> {
-        self.retained.lost()
-    }
-
-    /// Who has something to spare, by what was said lately: the most first.
-    #[must_use]
-    pub fn with_surplus(&self, resource: &ResourceId, now: Tick) -> Vec<(NodeName, Licenses)> {
-        self.presence.with_surplus(resource, now)
-    }
-
-    /// Sums over what peers said lately, this node left out. Hints: for alarms and views, not for decisions.
-    #[must_use]
-    pub fn hint_sum(&self, resource: &ResourceId, now: Tick) -> HintSum {
-        self.presence.hint_sum(resource, now)
-    }
-
-    /// What was ignored so far, by reason.
-    pub fn ignored(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.presence.ignored()
-    }
-
-    // --- what is reported, and what is capped ------------------------------------------------------------------------
-
-    /// What is to be reported of a resource; `peak`: the most in use since the last report; `capped`: as the profile says.
-    #[must_use]
-    pub fn usage(
-        &self,
-        resource: ResourceIndex,
-        peak: u32,
-        capped: bool,
-        now: Tick,
-        pools: &dyn Pools,
-    ) -> Option<Usage> {
-        let (kind, home, lent) = self.engine.home_and_lent(resource)?;
-        Some(usage(pools.used(resource, now).used, peak, home, lent, kind, capped))
-    }
-
-    /// Export control over the whole cluster: looks at a hard resource of which all together may use `cap` units; says
-    /// whether new calls are refused here. Called after each committed admission that reaches the limit, and each tick.
-    pub fn look_export(&mut self, resource: ResourceIndex, cap: u64, now: Tick, pools: &dyn Pools) -> bool {
-        let Some((id, limit, none_spare)) = self.engine.scarcity(resource) else { return false };
-        let used = pools.used(resource, now).used;
-        let used_by_all = self.presence.hint_sum(id, now).used.saturating_add(u64::from(used));
-        let latch = self.latches.entry(resource).or_default();
-        let latched = latch.look(&ExportView { used, limit, none_spare, used_by_all, cap });
-        let wanted = latch.wanted(used, limit).unwrap_or(0);
-        self.engine.set_wanted_min(resource, wanted);
-        latched
-    }
-
-    // --- lost peers --------------------------------------------------------------------------------------------------
-
-    fn step_retention(&mut self, now: Tick, pools: &mut dyn Pools) {
-        if self.retained.due().is_some_and(|due| due > now) && !self.retained.keeps_something() {
-            return self.step_withheld(now, pools);
-        }
-        let resources = self.engine.resources();
-        let view = view!(self, now);
-        let presence = &self.presence;
-        let homes = |peer: &NodeName| -> BTreeMap<ResourceId, Licenses> {
-            let home = |id: &ResourceId| presence.last_hint(peer, id).map(|of| (id.clone(), of.home));
-            resources.iter().filter_map(home).collect()
-        };
-        let out = self.retained.step(&view, &|peer| presence.silent_since(peer), &homes);
-        self.carry_out(out, now, pools);
-        self.set_beside(now, pools);
-        if self.retained.keeps_something() {
-            let beyond: BTreeMap<ResourceId, Licenses> = self.engine.beyond_home(now, pools).into_iter().collect();
-            let out = self.retained.give_up(now, &|id| beyond.get(id).copied().unwrap_or_default());
-            self.carry_out(out, now, pools);
-        }
-        let lost: Vec<(NodeName, bool)> = {
-            let view = view!(self, now);
-            self.retained.lost().map(|peer| (peer.clone(), self.retained.keeps_loans_of(peer, &view))).collect()
-        };
-        if self.engine.params().retention != Retention::Off {
-            for (peer, keep) in lost {
-                self.engine.hold_on(&peer, keep, now, pools);
-            }
-        }
-        self.step_withheld(now, pools);
-    }
-
-    fn step_withheld(&mut self, now: Tick, pools: &mut dyn Pools) {
-        let view = view!(self, now);
-        let out = self.withheld.step(self.engine.inc(), &view);
-        self.carry_out(out, now, pools);
-    }
-
     /// What is beside the grants is put in force.
     fn set_beside(&mut self, now: Tick, pools: &mut dyn Pools) {
         let (retained, withheld, fenced) = (&self.retained, &self.withheld, self.fencing.is_some());
@@ -517,66 +418,6 @@ impl Cluster {
             Beside { fenced, kept, kept_until, withheld: withheld.of(id) }
         };
         self.engine.set_beside(beside, now, pools);
-    }
-
-    /// A message about lost peers or a census, from a peer or this node itself.
-    fn take(&mut self, from: &NodeName, message: Message, now: Tick, pools: &mut dyn Pools) {
-        let view = view!(self, now);
-        let out = match message {
-            Message::Ballot(ballot) => self.voter.on_ballot(from, &ballot, &view),
-            Message::Vote(vote) => self.retained.on_vote(from, &vote, &view),
-            Message::Counted(counted) => {
-                if counted.about == self.node {
-                    if let Some(Fencing::Asking(fence)) = &mut self.fencing {
-                        fence.on_counted(from, &counted, &view);
-                    }
-                    Vec::new()
-                } else {
-                    self.retained.on_counted(from, &counted, &view)
-                }
-            }
-            Message::Census(census) => self.count(from, &census, now, pools),
-            Message::Release(release) => {
-                let mut out = self.retained.release(from);
-                let kept = self.retained.kept_of(from).into_iter().collect();
-                out.push(Out::Send(from.clone(), Message::Released(Released { anchor: release.anchor, kept })));
-                out
-            }
-            Message::Released(released) => {
-                self.withheld.on_released(from, &released, &view);
-                Vec::new()
-            }
-            Message::Hello(_)
-            | Message::Req(_)
-            | Message::Lend(_)
-            | Message::Adopt(_)
-            | Message::Leave(_)
-            | Message::Beat(_)
-            | Message::BeatAck(_) => Vec::new(),
-        };
-        self.carry_out(out, now, pools);
-        self.set_beside(now, pools);
-        self.step_fence(now, pools);
-    }
-
-    /// What this node holds of another, kept licenses included. Asked by that node itself, whose ledger is new: what its
-    /// earlier ledger said counts no more from here on.
-    fn count(&mut self, from: &NodeName, census: &Census, now: Tick, pools: &mut dyn Pools) -> Vec<Out> {
-        let inc_seen = self.engine.inc_seen(&census.about);
-        if census.about == *from {
-            let after = Incarnation(inc_seen.0.saturating_add(1));
-            self.engine.lender_replaced(from, after, now, pools);
-        }
-        let mut held: BTreeMap<ResourceId, Licenses> =
-            self.engine.held_of(&census.about, now, pools).into_iter().collect();
-        for (resource, kept) in self.retained.kept_of(&census.about) {
-            let sum = held.entry(resource).or_default();
-            *sum = sum.plus(kept);
-        }
-        let counted =
-            Counted { about: census.about.clone(), anchor: census.anchor, inc_seen, held: held.into_iter().collect() };
-        let message = Message::Counted(counted);
-        vec![if *from == self.node { Out::ToSelf(message) } else { Out::Send(from.clone(), message) }]
     }
 
     fn carry_out(&mut self, out: Vec<Out>, now: Tick, pools: &mut dyn Pools) {
@@ -597,25 +438,6 @@ impl Cluster {
                 Out::Tell(event) => self.engine.act(Action::Tell(event)),
             }
         }
-    }
-
-    /// The operator says that a node is gone for good: what was lent to it is home again (declared, for sessions), nothing is
-    /// kept of it, and who comes under its name is new.
-    pub fn forget(&mut self, node: &NodeName, now: Tick, pools: &mut dyn Pools) {
-        let out = [self.retained.forget(node), self.voter.forget(node)].concat();
-        self.carry_out(out, now, pools);
-        self.withheld.forget(node);
-        self.engine.forget(node, now, pools);
-        self.presence.forget(node);
-        self.leaving.remove(node);
-        self.engine.set_refused(node, true);
-        if self.connected.contains(node) {
-            // It is there after all, and asked who it is.
-            self.presence.handle_connected(node, now);
-            self.take_simple_news(now);
-        }
-        self.set_beside(now, pools);
-        self.engine.flush(now);
     }
 }
 

@@ -5,7 +5,8 @@ use crate::cluster::action::Event;
 use crate::cluster::ids::{Epoch, LedgerId};
 use crate::cluster::message::Hello;
 use crate::cluster::params::Parameters;
-use crate::cluster::resource::{Class, Kind, Resource};
+use crate::cluster::presence::Refused;
+use crate::cluster::resource::{Class, Kind, Licenses, Resource};
 use crate::cluster::rules::Rules;
 use crate::limits::{InUse, Lease, Offered, Used};
 
