@@ -73,7 +73,7 @@ pub use self::ids::{Epoch, Incarnation, LedgerId, NodeName, NodeNameError, Seq};
 pub use self::ledger::{Key, Ledger, Record};
 pub use self::message::{
     Adopt, Anchor, Ballot, Beat, BeatAck, Census, Counted, Hello, Hint, HintOf, Leave, Lend, Message, Release,
-    Released, Req, Vote,
+    Released, Req, Spare, Vote,
 };
 pub use self::node::Cluster;
 pub use self::params::{Parameters, Retention};

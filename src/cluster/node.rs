@@ -16,8 +16,8 @@ use super::message::{Leave, Message};
 use super::params::Retention;
 use super::pools::Pools;
 use super::presence::{Greeting, News, Presence, Setup as PresenceSetup};
-use super::resource::{ResourceId, ResourceIndex};
-use super::retention::{Out, Retained, Ticket, View, Voter, Withheld};
+use super::resource::{Class, ResourceId, ResourceIndex};
+use super::retention::{Out, Retained, SelfLease, Ticket, View, Voter, Withheld};
 use super::share::Beside;
 use super::view::ClusterView;
 use crate::units::{Tick, UnixMillis};
@@ -58,6 +58,7 @@ pub struct Cluster {
     voter: Voter,
     retained: Retained,
     withheld: Withheld,
+    own: SelfLease,
     fencing: Option<Fencing>,
     drain: Drain,
     node: NodeName,
@@ -128,6 +129,7 @@ impl Cluster {
         };
         let voter = Voter::recover(&ledger, &view);
         let retained = Retained::recover(&ledger, now);
+        let own = SelfLease::recover(&ledger, now);
         let mut engine = Engine::new(setup, ledger, now, pools);
         engine.leave_gossip_to_presence();
         for peer in &configured {
@@ -139,6 +141,7 @@ impl Cluster {
             voter,
             retained,
             withheld: Withheld::default(),
+            own,
             fencing: fenced.then(|| Fencing::Asking(Fence::new(now))),
             drain: Drain::Open,
             node,
@@ -210,7 +213,8 @@ impl Cluster {
             Drain::Open | Drain::Drained => None,
         };
         let retained = if self.configured.is_empty() { None } else { self.retained.due() };
-        let others = [self.presence.poll_timeout(), retained, self.withheld.due(), fence, drain];
+        let own = self.beats().then(|| self.own.due());
+        let others = [self.presence.poll_timeout(), retained, self.withheld.due(), own, fence, drain];
         others.into_iter().chain([self.engine.poll_timeout()]).flatten().min()
     }
 
@@ -225,6 +229,7 @@ impl Cluster {
             self.take_news(now, pools);
         }
         self.step_retention(now, pools);
+        self.step_self_lease(now, pools);
         self.step_fence(now, pools);
         self.step_drain(now, pools);
         self.engine.flush(now);
@@ -255,11 +260,9 @@ impl Cluster {
             | Message::Ballot(_)
             | Message::Vote(_)
             | Message::Release(_)
-            | Message::Released(_) => self.take(from, message, now, pools),
-            Message::Beat(_) | Message::BeatAck(_) => {
-                self.presence.ignore(from, "a beat, though no hard units rest on any", now);
-                self.take_news(now, pools);
-            }
+            | Message::Released(_)
+            | Message::Beat(_)
+            | Message::BeatAck(_) => self.take(from, message, now, pools),
         }
         self.engine.flush(now);
     }
@@ -287,6 +290,8 @@ impl Cluster {
     /// What this node holds by its grant.
     pub fn handle_grant(&mut self, resource: ResourceIndex, grant: HomeGrant, now: Tick, pools: &mut dyn Pools) {
         self.engine.handle_grant(resource, grant, now, pools);
+        self.step_self_lease(now, pools);
+        self.engine.flush(now);
     }
 
     /// A batch of records is durable.
@@ -305,10 +310,16 @@ impl Cluster {
             let out = match ticket {
                 Ticket::Vote(about, round) => self.voter.durable(&about, round, &view),
                 Ticket::Kept(peer, raise) => self.retained.durable(&peer, raise),
+                Ticket::Spare(peer, change) => self.voter.beat_durable(&peer, change, &view),
+                Ticket::OwnSpare(change) => {
+                    self.own.durable(change, now);
+                    Vec::new()
+                }
             };
             self.carry_out(out, now, pools);
         }
         self.set_beside(now, pools);
+        self.step_self_lease(now, pools);
         self.step_fence(now, pools);
         self.engine.flush(now);
     }
@@ -413,9 +424,18 @@ impl Cluster {
     /// What is beside the grants is put in force.
     fn set_beside(&mut self, now: Tick, pools: &mut dyn Pools) {
         let (retained, withheld, fenced) = (&self.retained, &self.withheld, self.fencing.is_some());
+        let lease = self.own.lease_until(&view!(self, now));
+        let (own, self_lease) = (&self.own, self.beats());
         let beside = |id: &ResourceId| {
             let (kept, kept_until) = retained.usable(id, now);
-            Beside { fenced, kept, kept_until, withheld: withheld.of(id) }
+            let beside = Beside { fenced, kept, kept_until, ..Beside::default() };
+            if self_lease && id.class == Class::Hard {
+                // What others keep of it lies within the spare.
+                let (leased, leased_until) = own.leased(id, lease, now);
+                Beside { spare: Some(own.spare(id)), leased, leased_until, ..beside }
+            } else {
+                Beside { withheld: withheld.of(id), ..beside }
+            }
         };
         self.engine.set_beside(beside, now, pools);
     }

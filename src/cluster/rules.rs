@@ -25,6 +25,8 @@ pub enum Rule {
     HomeWhenDurable,
     /// A new trustee waits for the trusteeship before it to have ended (10-L).
     TrusteeWaits,
+    /// Who heard a node lets nobody keep what it left before its self-lease has ended by any clock, and a window (10-H).
+    SelfLeaseWaits,
 }
 
 /// Which rules are in force: all, outside of such tests.

@@ -20,6 +20,7 @@ impl Cluster {
         }
         self.engine.record(Record::Fenced { open: true });
         self.fencing = Some(Fencing::Asking(Fence::new(now)));
+        self.own.begin_anew();
         self.set_beside(now, pools);
         self.engine.flush(now);
     }

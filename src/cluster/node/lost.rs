@@ -49,6 +49,34 @@ impl Cluster {
         self.carry_out(out, now, pools);
     }
 
+    /// Whether this node's hard units rest on beats.
+    pub(super) fn beats(&self) -> bool {
+        self.engine.params().self_lease && !self.configured.is_empty()
+    }
+
+    /// This node's own floors and beats (10-H). Under a fence it has nothing, and says nothing.
+    pub(super) fn step_self_lease(&mut self, now: Tick, pools: &mut dyn Pools) {
+        if !self.beats() || self.fencing.is_some() {
+            return;
+        }
+        let uses = self.engine.own_uses(now, pools);
+        let (inc, params, rules) = (self.engine.inc(), self.engine.params().clone(), self.engine.rules().clone());
+        let view = View {
+            now,
+            wall: self.wall,
+            node: &self.node,
+            configured: &self.configured,
+            reachable: &self.reachable,
+            params: &params,
+            rules: &rules,
+        };
+        let engine = &mut self.engine;
+        let mut hold_back = |id: &ResourceId, spare: Licenses| engine.hold_back(id, spare, now, pools);
+        let out = self.own.step(&uses, inc, &view, &mut hold_back);
+        self.carry_out(out, now, pools);
+        self.set_beside(now, pools);
+    }
+
     /// A message about lost peers or a census, from a peer or this node itself.
     pub(super) fn take(&mut self, from: &NodeName, message: Message, now: Tick, pools: &mut dyn Pools) {
         let view = view!(self, now);
@@ -74,15 +102,17 @@ impl Cluster {
             }
             Message::Released(released) => {
                 self.withheld.on_released(from, &released, &view);
+                self.own.on_released(from, &released, &view);
                 Vec::new()
             }
-            Message::Hello(_)
-            | Message::Req(_)
-            | Message::Lend(_)
-            | Message::Adopt(_)
-            | Message::Leave(_)
-            | Message::Beat(_)
-            | Message::BeatAck(_) => Vec::new(),
+            Message::Beat(beat) => self.voter.on_beat(from, &beat, &view),
+            Message::BeatAck(ack) => {
+                self.own.on_ack(from, &ack, self.engine.inc(), &view);
+                Vec::new()
+            }
+            Message::Hello(_) | Message::Req(_) | Message::Lend(_) | Message::Adopt(_) | Message::Leave(_) => {
+                Vec::new()
+            }
         };
         self.carry_out(out, now, pools);
         self.set_beside(now, pools);
@@ -99,12 +129,18 @@ impl Cluster {
         }
         let mut held: BTreeMap<ResourceId, Licenses> =
             self.engine.held_of(&census.about, now, pools).into_iter().collect();
-        for (resource, kept) in self.retained.kept_of(&census.about) {
-            let sum = held.entry(resource).or_default();
-            *sum = sum.plus(kept);
+        let kept = self.retained.kept_of(&census.about);
+        for (resource, kept) in &kept {
+            let sum = held.entry(resource.clone()).or_default();
+            *sum = sum.plus(*kept);
         }
-        let counted =
-            Counted { about: census.about.clone(), anchor: census.anchor, inc_seen, held: held.into_iter().collect() };
+        let counted = Counted {
+            about: census.about.clone(),
+            anchor: census.anchor,
+            inc_seen,
+            held: held.into_iter().collect(),
+            kept: kept.into_iter().collect(),
+        };
         let message = Message::Counted(counted);
         vec![if *from == self.node { Out::ToSelf(message) } else { Out::Send(from.clone(), message) }]
     }
@@ -115,6 +151,7 @@ impl Cluster {
         let out = [self.retained.forget(node), self.voter.forget(node)].concat();
         self.carry_out(out, now, pools);
         self.withheld.forget(node);
+        self.own.forget(node);
         self.engine.forget(node, now, pools);
         self.presence.forget(node);
         self.leaving.remove(node);

@@ -1,5 +1,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about, and at nothing else")]
 
+mod storm;
+
 use super::*;
 use crate::cluster::action::Event;
 use crate::cluster::ids::{Epoch, LedgerId};
