@@ -425,11 +425,11 @@ impl Cluster {
     fn set_beside(&mut self, now: Tick, pools: &mut dyn Pools) {
         let (retained, withheld, fenced) = (&self.retained, &self.withheld, self.fencing.is_some());
         let lease = self.own.lease_until(&view!(self, now));
-        let (own, self_lease) = (&self.own, self.beats());
+        let (own, beats, on) = (&self.own, self.beats(), self.engine.params().self_lease);
         let beside = |id: &ResourceId| {
             let (kept, kept_until) = retained.usable(id, now);
             let beside = Beside { fenced, kept, kept_until, ..Beside::default() };
-            if self_lease && id.class == Class::Hard {
+            if beats && id.class == Class::Hard && (on || own.names(Some(id))) {
                 // What others keep of it lies within the spare.
                 let (leased, leased_until) = own.leased(id, lease, now);
                 Beside { spare: Some(own.spare(id)), leased, leased_until, ..beside }

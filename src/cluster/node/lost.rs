@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Whether this node's hard units rest on beats.
     pub(super) fn beats(&self) -> bool {
-        self.engine.params().self_lease && !self.configured.is_empty()
+        (self.engine.params().self_lease || self.own.names(None)) && !self.configured.is_empty()
     }
 
     /// This node's own floors and beats (10-H). Under a fence it has nothing, and says nothing.

@@ -13,6 +13,8 @@
 //! Two majorities share a member: whoever votes for a trustee has heard of the lowest spare that this node ever relied on,
 //! and waits for the end of the lease that it acknowledged (`heard`). The price: a node that is cut off has its floor.
 //!
+//! Switched off again, it goes on until a majority has heard that nothing is to spare any more.
+//!
 //! Where it stops: it changes no limit; [`SelfLease::spare`] and [`SelfLease::leased`] say what the engine is to do.
 
 use std::collections::BTreeMap;
@@ -90,7 +92,8 @@ impl SelfLease {
     pub(in crate::cluster) fn recover(ledger: &Ledger, now: Tick) -> Self {
         let mut of = BTreeMap::new();
         if let Some(Record::OwnSpare { spare }) = ledger.records.get(&Key::OwnSpare) {
-            for (id, most, said) in spare {
+            let lasting = spare.iter().filter(|(_, most, said)| *most.max(said) > Licenses::ZERO);
+            for (id, most, said) in lasting {
                 let (spare, said) = (*most.max(said), *said);
                 let floor = Floor { spare, said, since: None, lowered: now, lasts: None, count: Licenses::ZERO };
                 of.insert(id.clone(), floor);
@@ -113,6 +116,11 @@ impl SelfLease {
     /// The ledger was made just now.
     pub(in crate::cluster) const fn begin_anew(&mut self) {
         self.anew = true;
+    }
+
+    /// Whether others may take something of a resource for spare, or of any.
+    pub(in crate::cluster) fn names(&self, resource: Option<&ResourceId>) -> bool {
+        resource.map_or(!self.of.is_empty(), |resource| self.of.contains_key(resource))
     }
 
     /// When [`step`](Self::step) is due.
@@ -166,6 +174,11 @@ impl SelfLease {
         hold_back: &mut dyn FnMut(&ResourceId, Licenses) -> bool,
     ) -> Vec<Out> {
         let mut out = Vec::new();
+        let is_spare = |floor: &Floor| floor.spare > Licenses::ZERO || floor.said > Licenses::ZERO;
+        if !view.params.self_lease && self.names(None) && self.saving.is_none() && !self.of.values().any(is_spare) {
+            self.of.clear();
+            return vec![Out::Persist(Record::OwnSpare { spare: Vec::new() }, None)];
+        }
         if self.saving.is_none() && self.aim(uses, view, hold_back) {
             self.changes += 1;
             self.saving = Some(self.changes);
@@ -190,7 +203,8 @@ impl SelfLease {
         hold_back: &mut dyn FnMut(&ResourceId, Licenses) -> bool,
     ) -> bool {
         let mut changed = false;
-        for own in uses {
+        let (on, ahead_percent) = (view.params.self_lease, u64::from(view.params.self_lease_ahead_percent));
+        for own in uses.iter().filter(|own| on || self.of.contains_key(&own.id)).collect::<Vec<_>>() {
             let kept = self.still_kept(&own.id);
             let fixed_share = own.fixed_share.min(own.count);
             let floor = self.of.entry(own.id.clone()).or_insert_with(|| {
@@ -200,7 +214,8 @@ impl SelfLease {
                 Floor { spare, said, since: None, lowered: view.now, lasts: own.lasts, count: own.count }
             });
             (floor.lasts, floor.count) = (own.lasts, own.count);
-            let ahead = u64::from(own.count.0) * u64::from(view.params.self_lease_ahead_percent) / 100;
+            // Switched off: all of it is its own again.
+            let ahead = u64::from(own.count.0) * if on { ahead_percent } else { 200 } / 100;
             let ahead = Licenses(u32::try_from(ahead).unwrap_or(u32::MAX).max(1));
             let need = own.given.plus(own.own);
             let goal = need.plus(ahead).max(fixed_share).min(own.count);

@@ -65,7 +65,7 @@ impl Voter {
     pub(in crate::cluster) fn on_ballot(&mut self, from: &NodeName, ballot: &Ballot, view: &View<'_>) -> Vec<Out> {
         // Who sees the node alive gives no vote against it.
         let alive = view.is_reachable(&ballot.about) || ballot.about == *view.node || ballot.about == *from;
-        let leased = view.params.self_lease && self.beats.may_be_leased(&ballot.about, view);
+        let leased = self.beats.may_be_leased(&ballot.about, view);
         if alive || leased || !view.configured.contains(&ballot.about) {
             return vec![self.answer(from, ballot, false, view.now)];
         }
@@ -113,9 +113,10 @@ impl Voter {
         vec![self.answer(&to, &Ballot { about: about.clone(), round, anchor }, true, view.now)]
     }
 
-    /// A node beats (10-H). It is answered once what it says is durable.
+    /// A node beats (10-H). It is answered once what it says is durable; also where `self_lease` is off, so that members can be
+    /// switched one after the other.
     pub(in crate::cluster) fn on_beat(&mut self, from: &NodeName, beat: &Beat, view: &View<'_>) -> Vec<Out> {
-        if !view.params.self_lease || !view.configured.contains(from) || self.is_promised(from, view.now) {
+        if !view.configured.contains(from) || self.is_promised(from, view.now) {
             return Vec::new();
         }
         match self.beats.take(from, beat, view) {
