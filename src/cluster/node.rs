@@ -403,6 +403,7 @@ impl Cluster {
                     self.engine.set_refused(&peer, self.leaving.contains(&peer));
                     if let Some((ledger, inc)) = self.presence.life_of(&peer) {
                         if greeting == Greeting::NewLedger {
+                            self.voter.ledger_replaced(&peer);
                             self.engine.ledger_replaced(&peer, inc, now, pools);
                         }
                         self.engine.greeted(&peer, ledger, inc, now, pools);

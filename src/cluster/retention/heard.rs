@@ -75,7 +75,10 @@ impl Beats {
         let spare: BTreeMap<ResourceId, (Licenses, Ends)> =
             beat.spare.iter().map(|spare| (spare.resource.clone(), (spare.licenses, ends(spare)))).collect();
         let before = self.of.remove(from);
-        let same = before.as_ref().is_some_and(|before| stored(&before.spare) == stored(&spare));
+        // A life is recorded too: after a restart here, no beat of an earlier one counts.
+        let same = before
+            .as_ref()
+            .is_some_and(|before| before.newest.0 == beat.inc && stored(&before.spare) == stored(&spare));
         let change = before.as_ref().map_or(0, |before| before.change);
         let durable = before.is_some_and(|before| before.durable);
         if same {
@@ -120,6 +123,13 @@ impl Beats {
             Some(Spare { resource: resource.clone(), licenses: *licenses, lasts_ms })
         };
         heard.spare.iter().filter_map(lasting).collect()
+    }
+
+    /// A node's lives are counted anew.
+    pub(super) fn begin_anew(&mut self, node: &NodeName) {
+        if let Some(heard) = self.of.get_mut(node) {
+            heard.newest = (Incarnation(0), Anchor(0));
+        }
     }
 
     /// The operator forgot a node: what it said once counts no more.

@@ -133,6 +133,11 @@ impl Voter {
         vec![self.acknowledge(node, inc, anchor, view.now)]
     }
 
+    /// A node's name has a new ledger, which may count its lives anew. What may be kept of it stays as it was.
+    pub(in crate::cluster) fn ledger_replaced(&mut self, node: &NodeName) {
+        self.beats.begin_anew(node);
+    }
+
     /// A trusteeship over a node's licenses may run.
     fn is_promised(&self, about: &NodeName, now: Tick) -> bool {
         self.given.get(about).is_some_and(|given| now < given.until)

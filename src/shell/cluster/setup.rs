@@ -138,12 +138,8 @@ pub fn shared_pools(config: &Config) -> Vec<NodePool> {
 /// licensing has said anything, what is configured.
 #[must_use]
 pub fn in_force(config: &Config, limits: Option<&Limits>, pools: &[NodePool]) -> (Policy, Vec<Home>) {
-    let configured = Limits {
-        verdict: Verdict::default(),
-        types: Vec::new(),
-        overage_allowed: true,
-        export_lifted: false,
-    };
+    let configured =
+        Limits { verdict: Verdict::default(), types: Vec::new(), overage_allowed: true, export_lifted: false };
     let limits = limits.unwrap_or(&configured);
     clustered_policy_under(config.policy(), limits, &config.profile, pools, config.node.max_call_rate)
 }
