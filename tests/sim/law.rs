@@ -90,8 +90,7 @@ impl Law {
                 match record {
                     Record::OvershootPossible { resource, units, .. } if *resource == id => reclaimed += units.0,
                     Record::Kept { kept: of, .. } => {
-                        kept +=
-                            of.iter().filter(|(resource, _)| *resource == id).map(|(_, count)| count.0).sum::<u32>();
+                        kept += of.iter().filter(|(resource, _)| *resource == id).map(|(_, count)| count.0).sum::<u32>();
                     }
                     _ => {}
                 }

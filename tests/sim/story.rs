@@ -83,100 +83,42 @@ impl Setting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
     /// Calls come at a node, so many a second on average.
-    Load {
-        node: usize,
-        of: usize,
-        per_second: u64,
-    },
+    Load { node: usize, of: usize, per_second: u64 },
     /// So many at once.
-    Burst {
-        node: usize,
-        of: usize,
-        calls: u32,
-    },
+    Burst { node: usize, of: usize, calls: u32 },
     /// Part of a node's sessions end at once, in percent.
-    Hangup {
-        node: usize,
-        of: usize,
-        percent: u64,
-    },
+    Hangup { node: usize, of: usize, percent: u64 },
     /// Nothing passes from one node to another, in this direction.
-    Cut {
-        from: usize,
-        to: usize,
-    },
+    Cut { from: usize, to: usize },
     /// A node is cut off from those whose bit is set here and whose isn't there.
-    Split {
-        side: u32,
-    },
+    Split { side: u32 },
     Heal,
     /// The connection between two nodes breaks.
-    Reset {
-        one: usize,
-        other: usize,
-    },
+    Reset { one: usize, other: usize },
     Wire(Wire),
     /// The process is killed; its calls go on. It starts again after so long.
-    Kill {
-        node: usize,
-        down_ms: u64,
-    },
+    Kill { node: usize, down_ms: u64 },
     /// The host loses power: what wasn't written is gone, and so are its calls.
-    PowerLoss {
-        node: usize,
-        down_ms: u64,
-    },
+    PowerLoss { node: usize, down_ms: u64 },
     /// The host is replaced by one with an empty disk.
-    Replace {
-        node: usize,
-        down_ms: u64,
-    },
+    Replace { node: usize, down_ms: u64 },
     /// The process stands still. `calls` came meanwhile, and are answered first.
-    Pause {
-        node: usize,
-        ms: u64,
-        calls: u32,
-    },
-    Drift {
-        node: usize,
-        ppm: i64,
-    },
+    Pause { node: usize, ms: u64, calls: u32 },
+    Drift { node: usize, ppm: i64 },
     /// Writes take so long.
-    Disk {
-        node: usize,
-        us: u64,
-    },
+    Disk { node: usize, us: u64 },
     /// Writes fail, for so long.
-    DiskFails {
-        node: usize,
-        ms: u64,
-    },
+    DiskFails { node: usize, ms: u64 },
     /// The backend moves licenses from one node to another.
-    Move {
-        of: usize,
-        from: usize,
-        to: usize,
-        licenses: u32,
-    },
+    Move { of: usize, from: usize, to: usize, licenses: u32 },
     /// The backend isn't reached: grants of hard resources aren't confirmed.
-    Contact {
-        node: usize,
-        lost_ms: u64,
-    },
-    Drain {
-        node: usize,
-    },
-    Undrain {
-        node: usize,
-    },
+    Contact { node: usize, lost_ms: u64 },
+    Drain { node: usize },
+    Undrain { node: usize },
     /// An operator tells all others that a node is gone for good.
-    Forget {
-        node: usize,
-    },
+    Forget { node: usize },
     /// The backend vouches for a replaced node's earlier ledger.
-    Vouch {
-        node: usize,
-    },
+    Vouch { node: usize },
 }
 
 /// A story.
@@ -232,15 +174,12 @@ pub fn story(seed: u64) -> Story {
         trustee_term_ms: 3000,
         repeat_interval_ms: 500,
         max_lend_percent: *dice.pick(&[50, 100, 100]),
-        retention: if lost_peers {
-            *dice.pick(&[Retention::Any, Retention::Quorum, Retention::Quorum])
-        } else {
-            Retention::Off
-        },
+        retention: if lost_peers { *dice.pick(&[Retention::Any, Retention::Quorum, Retention::Quorum]) } else { Retention::Off },
         ..Parameters::default()
     };
-    let homes =
-        (0..nodes).map(|_| shared.iter().map(|_| u32::try_from(dice.between(0, 6)).unwrap()).collect()).collect();
+    let homes = (0..nodes)
+        .map(|_| shared.iter().map(|_| u32::try_from(dice.between(0, 6)).unwrap()).collect())
+        .collect();
     let drift = (0..nodes).map(|_| *dice.pick(&[0, 1000, -1000, 400, -400])).collect();
     let rough = dice.chance(800);
     let wire = Wire {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use callgate::cluster::{
-    Class, Cluster, Epoch, HomeGrant, Incarnation, Kind, Ledger, LedgerId, Licenses, NodeName, Record, Resource,
-    ResourceId, ResourceIndex, Rule, Rules, Setup,
+    Cluster, Epoch, HomeGrant, Incarnation, Kind, Ledger, LedgerId, Licenses, NodeName, Record, Resource, ResourceId,
+    ResourceIndex, Rule, Rules, Setup, Class,
 };
 use callgate::units::{Tick, UnixMillis};
 
@@ -288,7 +288,8 @@ impl World {
             known &= desk.reconciled;
         }
         host.torn = false;
-        let ledger = Ledger { id: host.disk.id, inc: Incarnation(host.disk.inc), records: host.disk.records.clone() };
+        let ledger =
+            Ledger { id: host.disk.id, inc: Incarnation(host.disk.inc), records: host.disk.records.clone() };
         let setup = Setup {
             node: host.name.clone(),
             peers: (0..nodes).filter(|peer| *peer != node).map(name).collect(),
