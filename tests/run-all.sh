@@ -14,7 +14,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster licensing notices manager clients)
+STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster demo licensing notices manager clients)
 ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -205,6 +205,7 @@ run_soak() {
 }
 run_e2e() { run_scenarios 'test(/^e2e::/)' "${CALLGATE_E2E_LANES:-4}" e2e::; }
 run_cluster() { run_scenarios 'test(/^cluster::/)' "${CALLGATE_E2E_LANES:-4}" cluster::; }
+run_demo() { run_scenarios 'test(/^demo::/)' 2 demo::; }
 run_licensing() { run_scenarios 'test(/^licensing::/)' "${CALLGATE_E2E_LANES:-4}" licensing::; }
 run_notices() { run_scenarios 'test(/^notices::/)' 2 notices::; }
 run_manager() { # a PostgreSQL of our own, on a socket in a directory of its own
@@ -254,6 +255,7 @@ stage fuzz run_fuzz
 stage soak run_soak
 stage e2e run_e2e
 stage cluster run_cluster
+stage demo run_demo
 stage licensing run_licensing
 stage notices run_notices
 stage manager run_manager

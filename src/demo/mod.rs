@@ -88,7 +88,9 @@ fn perform(stage: &mut Stage, hands: &mut Hands<'_>, args: &DemoArgs) -> Result<
          Everything runs on this host alone, in {path}, and goes when the demo ends.\n\n"
     ))?;
     stage.set(hands)?;
-    hands.say.text(&introduction(stage))?;
+    if hands.say.look != Look::Quiet {
+        hands.say.text(&introduction(stage))?;
+    }
     let mut calls = Calls::begin(stage, hands.pace, args.seed);
     let outcome = calls.go(stage, hands, args.seconds);
     let summary = calls.end(stage, hands.pace);
@@ -165,8 +167,11 @@ impl Calls {
             if hands.pace.pause(left).is_err() {
                 return Ok(());
             }
-            let Ok(seen) = hands.pace.run(look(&stage.nodes)) else { return Ok(()) };
-            let attempts = std::mem::take(&mut *self.attempts.lock());
+            let attempts = self.until(end);
+            let Ok(seen) = hands.pace.run(look(&stage.nodes)) else {
+                self.attempts.lock().extend(attempts);
+                return Ok(());
+            };
             let rows = self.tally.second(&attempts, &seen, Clock.tick());
             let dead = died(&mut stage.children);
             let silent = self.callers.iter().any(JoinHandle::is_finished);
@@ -190,12 +195,20 @@ impl Calls {
         Ok(())
     }
 
+    /// The attempts that were asked before that instant.
+    fn until(&self, end: Tick) -> Vec<Attempt> {
+        let mut attempts = self.attempts.lock();
+        let (before, later) = attempts.drain(..).partition(|attempt| attempt.asked < end);
+        *attempts = later;
+        before
+    }
+
     /// Ends all calls, and judges.
     fn end(mut self, stage: &Stage, pace: &mut Pace) -> Summary {
         self.stop.cancel();
         let mut called = Vec::new();
         for caller in self.callers {
-            let ended = pace.run(tokio::time::timeout(END_TIME, caller));
+            let ended = pace.run(async { tokio::time::timeout(END_TIME, caller).await });
             called.push(match ended {
                 Ok(Ok(Ok(Ok(called)))) => called,
                 Ok(Ok(Ok(Err(why)))) => {

@@ -58,7 +58,8 @@ impl Pace {
     /// # Errors
     /// If one came.
     pub(super) fn pause(&mut self, span: Duration) -> Result<(), Interrupted> {
-        self.run(tokio::time::sleep(span))
+        // Timers are made inside the runtime.
+        self.run(async move { tokio::time::sleep(span).await })
     }
 
     /// Waits for a future, or for a signal.

@@ -1,11 +1,14 @@
 //! Counts what happened, each second and in all, and judges it at the end.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::arrivals::Plan;
 use super::caller::Called;
 use super::judge::{Attempt, Judge};
 use super::watch::Seen;
+use crate::units::Tick;
 
 /// One node, in one second or in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,8 +109,8 @@ impl Tally {
     }
 
     /// Takes the attempts of a second, and what each node told at its end.
-    pub(super) fn second(&mut self, attempts: &[Attempt], seen: &[Option<Seen>], now: crate::units::Tick) -> Vec<Row> {
-        let at = std::time::Duration::from_secs(self.summary.seconds);
+    pub(super) fn second(&mut self, attempts: &[Attempt], seen: &[Option<Seen>], now: Tick) -> Vec<Row> {
+        let at = Duration::from_secs(self.summary.seconds);
         self.summary.seconds += 1;
         let busy = self.plan.busy(at);
         let counts = self.count(attempts);
@@ -194,10 +197,7 @@ fn left(called: Called, seen: Option<Seen>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::units::Tick;
 
     const PLAN: Plan = Plan { nodes: 2, busy_rate: 50.0, quiet_rate: 5.0, shift: Duration::from_secs(2) };
 
