@@ -20,7 +20,7 @@ use crate::shell::config::{FlagValue, Inputs, Loader};
     max_term_width = 110,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Start here:\n  callgate demo                        all of it at work on this host: manager, three sidecars, calls\n  callgate serve                       100 calls per second, on loopback, no configuration needed\n  redis-cli -p 7500 ADMIT call-1       may this call start?\n  callgate status                      how things are\n\nExit codes:\n  0   done\n  1   refused or failed: the reason is on stderr\n  2   wrong usage\n  64  wrong configuration\n  69  no sidecar runs here"
+    after_help = "Start here:\n  callgate demo                        all of it at work on this host, for a first look\n  callgate serve                       100 calls per second, on loopback, no configuration needed\n  redis-cli -p 7500 ADMIT call-1       may this call start?\n  callgate status                      how things are\n\nExit codes:\n  0   done\n  1   refused or failed: the reason is on stderr\n  2   wrong usage\n  64  wrong configuration\n  69  no sidecar runs here"
 )]
 pub struct Cli {
     /// How results are printed.

@@ -43,7 +43,7 @@ use crate::shell::clock::Clock;
 use crate::units::Tick;
 
 /// A little more than was bought comes, most of it at one sidecar, which could admit a third of it alone.
-const PLAN: Plan = Plan { nodes: NAMES.len(), busy_rate: 290.0, quiet_rate: 15.0, shift: Duration::from_secs(6) };
+const PLAN: Plan = Plan { nodes: NAMES.len(), busy_rate: 300.0, quiet_rate: 10.0, shift: Duration::from_secs(6) };
 /// Calls begin so long after all is ready.
 const BREATH: Duration = Duration::from_millis(300);
 /// How long a look at the sidecars may take; then the second shows none.
@@ -84,8 +84,8 @@ pub fn run(args: &DemoArgs, format: Format) -> Result<(), Failure> {
 fn perform(stage: &mut Stage, hands: &mut Hands<'_>, args: &DemoArgs) -> Result<Summary, Failure> {
     let path = hands.workspace.path().display();
     hands.say.text(&format!(
-        "callgate demo: one license manager, three sidecars beside three (imagined) SIP proxies, and calls.\n\
-         Everything runs on this host alone, in {path}, and goes when the demo ends.\n\n"
+        "callgate demo: a license manager, three sidecars as they would stand beside three SIP proxies, and calls.\n\
+         All of it runs on this host, in {path}, and goes when the demo ends (Ctrl-C).\n\n"
     ))?;
     stage.set(hands)?;
     if hands.say.look != Look::Quiet {
@@ -104,8 +104,9 @@ fn introduction(stage: &Stage) -> String {
     format!(
         "\nLook inside while it runs, from another terminal:\n\n  redis-cli -s {} ADMIT my-own-call\n  curl -s http://{}/v1/status\n  \
          callgate cluster loans --admin {admin}\n  callgate license status --admin {admin}\n\n\
-         Together they bought {rate} calls per second, {} each. Now a little more than that comes, nine tenths of it at one\n\
-         sidecar; every {} s another one is the busy one. Each license counts at one sidecar at a time: lent, it is gone.\n",
+         They bought {rate} calls per second in sum, {} each. Now a little more than that is offered, nearly all of it at one\n\
+         sidecar; after {} s the next one is the busy one. Lent licenses are gone from their lender until they come back, so\n\
+         that no second holds more calls than were bought, whatever gets lost in between.\n",
         socket.display(),
         node.http,
         node.home,

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::tally::{Counts, Row, Summary};
+use super::tally::{Counts, NodeSummary, Row, Summary};
 use super::watch::Seen;
 
 /// So many calls per second are one character of a bar.
-const CALLS_PER_CHARACTER: u64 = 15;
+const CALLS_PER_CHARACTER: u64 = 20;
 /// Lines after which the heading comes again.
 pub(super) const HEADING_EVERY: u64 = 20;
 
@@ -67,8 +67,8 @@ pub(super) fn table(rows: &[Row], so_far: &Summary) -> String {
     );
     let _ = writeln!(
         text,
-        "\n  So far {} of {} calls admitted; each alone, with its own licenses, {}.\n  The fullest second held {} of {}. \
-         Bars: # own licenses, + borrowed ones. Ctrl-C ends it.",
+        "\n  So far {} of {} calls admitted; a static split: {}.\n  In the fullest second: {} of {}.\n  \
+         Bars: # by own licenses, + by borrowed ones. Ctrl-C ends it.",
         so_far.admitted, so_far.offered, so_far.static_split_admitted, so_far.fullest_second, so_far.bought
     );
     text
@@ -76,13 +76,17 @@ pub(super) fn table(rows: &[Row], so_far: &Summary) -> String {
 
 /// The heading above lines.
 pub(super) fn heading(rows: &[Row]) -> String {
-    let mut text = String::from("\n        ");
-    let _ = rows.iter().try_for_each(|row| write!(text, "| {:<33} ", format!("{} (* busy now)", row.name)));
-    text.push_str("| together\n  second");
-    for _ in rows {
-        text.push_str(" | offer admit refus limit  lent borr ");
+    let mut text = String::from(
+        "\n  calls: offered in that second, ok: admitted, no: refused; limit, lent and borr(owed) in calls per second; * busy now\n\n         ",
+    );
+    for row in rows {
+        let _ = write!(text, "| {:<34} ", row.name);
     }
-    text.push_str("| offer admit refus bought\n");
+    text.push_str("| together\n  second ");
+    for _ in rows {
+        text.push_str("| calls    ok    no limit  lent  borr ");
+    }
+    text.push_str("| calls    ok    no bought\n");
     text
 }
 
@@ -92,7 +96,7 @@ pub(super) fn line(rows: &[Row], so_far: &Summary) -> String {
     for row in rows {
         let _ = write!(
             text,
-            "|{}{:>5} {:>5} {:>5} {:>5} {:>5} {:>4} ",
+            "|{}{:>5} {:>5} {:>5} {:>5} {:>5} {:>5} ",
             if row.busy { '*' } else { ' ' },
             row.counts.offered,
             row.counts.admitted,
@@ -118,36 +122,93 @@ fn percent(part: u64, whole: u64) -> String {
 
 /// The summary.
 pub(super) fn summary(of: &Summary) -> String {
-    let mut text =
-        format!("\nIn {} s, with {} calls per second bought by all of them together:\n\n", of.seconds, of.bought);
-    let mut row = |label: &str, value: u64, remark: &str| {
-        let _ = writeln!(text, "  {label:<34} {value:>8}  {remark}");
+    let mut text = format!("\nIn {} s, with {} calls per second bought in sum:\n\n", of.seconds, of.bought);
+    let mut line = |count: u64, what: &str| {
+        let _ = writeln!(text, "  {count:>7}  {what}");
     };
-    row("calls were offered", of.offered, "");
-    row(
-        "were admitted",
+    let possible = of.common_window_admitted;
+    line(of.offered, "calls were offered");
+    line(
         of.admitted,
-        &format!("{} of what is possible", percent(of.admitted, of.common_window_admitted)),
+        &format!("were admitted: {} of what is possible at all ({possible})", percent(of.admitted, possible)),
     );
-    row(
-        "is possible: one window, no delay",
-        of.common_window_admitted,
-        "what a central counter without any delay admits",
+    line(
+        of.static_split_admitted,
+        &format!(
+            "would a static split have admitted, each with its own alone: {}",
+            percent(of.static_split_admitted, possible)
+        ),
     );
-    let alone = format!("{} of what is possible", percent(of.static_split_admitted, of.common_window_admitted));
-    row("each alone would have admitted", of.static_split_admitted, &alone);
-    row("in the fullest second", u64::from(of.fullest_second), &format!("of {}, over all three", of.bought));
-    row("calls left when all had ended", of.live_calls_left, "");
+    line(u64::from(of.fullest_second), &format!("were admitted in the fullest second, of {}", of.bought));
+    line(of.live_calls_left, "calls were left when all had ended");
     text.push('\n');
     for node in &of.nodes {
+        let NodeSummary { name, holds, most_admitted_in_a_second: most, most_borrowed, most_lent, .. } = node;
         let _ = writeln!(
             text,
-            "  {} holds {} calls per second; it admitted up to {} in a second, borrowed up to {}, lent up to {}",
-            node.name, node.holds, node.most_admitted_in_a_second, node.most_borrowed, node.most_lent
+            "  {name} holds {holds} calls per second: admitted up to {most} in a second, borrowed up to {most_borrowed}, lent up to {most_lent}"
         );
     }
     for broken in &of.broken {
         let _ = writeln!(text, "\nBROKEN: {broken}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let seen = Seen { limit: Some(280), lent: 0, borrowed: 180, ..Seen::default() };
+        let busy = Counts { offered: 299, admitted: 271 };
+        let quiet = Counts { offered: 12, admitted: 12 };
+        vec![
+            Row { name: "sip-a", holds: 100, busy: true, counts: busy, seen: Some(seen) },
+            Row { name: "sip-b", holds: 100, busy: false, counts: quiet, seen: None },
+        ]
+    }
+
+    fn of() -> Summary {
+        let node = NodeSummary {
+            name: "sip-a",
+            holds: 100,
+            most_admitted_in_a_second: 271,
+            most_borrowed: 180,
+            most_lent: 95,
+            ..NodeSummary::default()
+        };
+        Summary {
+            seconds: 12,
+            bought: 200,
+            offered: 6426,
+            admitted: 5634,
+            refused: 792,
+            static_split_admitted: 2599,
+            common_window_admitted: 5842,
+            fullest_second: 198,
+            nodes: vec![node],
+            ..Summary::default()
+        }
+    }
+
+    #[test]
+    fn a_second_reads_as_a_table_or_as_a_line() {
+        insta::assert_snapshot!("table", table(&rows(), &of()));
+        insta::assert_snapshot!("lines", format!("{}{}", heading(&rows()), line(&rows(), &of())));
+    }
+
+    #[test]
+    fn the_summary_says_in_plain_words_what_was_admitted_and_what_was_broken() {
+        insta::assert_snapshot!("summary", summary(&of()));
+        let broken = Summary { broken: vec!["sip-b ended: signal: 9".to_owned()], ..of() };
+        assert!(summary(&broken).ends_with("\nBROKEN: sip-b ended: signal: 9\n"));
+        assert!(summary(&Summary::default()).contains("100 % of what is possible"), "nothing of nothing");
+    }
+
+    #[test]
+    fn no_line_of_the_table_is_wider_than_a_terminal() {
+        let wide = table(&rows(), &of()).lines().map(|line| line.chars().count()).max();
+        assert!(wide <= Some(80), "{wide:?}");
+    }
 }

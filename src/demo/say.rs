@@ -60,8 +60,8 @@ impl Say {
     /// If nobody reads any more.
     pub(super) fn redraw(&mut self, table: &str) -> Result<(), Failure> {
         let up = if self.drawn > 0 { format!("\x1b[{}A", self.drawn) } else { String::new() };
-        // Each line ends the one that stood there.
-        let text = format!("{up}{}", table.replace('\n', "\x1b[K\n"));
+        // Each line ends the one that stood there, and none goes on in the next where the terminal is narrow.
+        let text = format!("{up}\x1b[?7l{}\x1b[?7h", table.replace('\n', "\x1b[K\n"));
         self.drawn = table.lines().count();
         Ok(self.write(&text)?)
     }

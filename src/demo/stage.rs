@@ -117,7 +117,7 @@ impl Stage {
         }
         hands.say.step(
             "cluster",
-            &format!("a certificate for each of {}: they will know each other by these", NAMES.join(", ")),
+            &format!("made a certificate for each of {}: by these they will know each other", NAMES.join(", ")),
         )
     }
 
@@ -223,7 +223,7 @@ impl Stage {
                 Ok((connected >= others).then_some(()))
             })?;
         }
-        hands.say.step("cluster", "all are connected over QUIC, and lend each other what they don't need")
+        hands.say.step("cluster", "all are connected over QUIC; from now on they lend each other what they don't need")
     }
 }
 
