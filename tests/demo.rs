@@ -86,7 +86,7 @@ impl Demo {
 
 #[test]
 #[ignore = "takes real time; run by tests/run-all.sh"]
-fn a_headless_demo_ends_with_0_and_a_summary_whose_figures_hold() {
+fn a_headless_demo_admits_more_than_a_static_split_and_no_second_holds_more_than_was_bought() {
     let mut demo = Demo::start(&["--headless", "--seconds", "8"]);
     assert_eq!(demo.end(), Some(0), "{}", demo.process.log());
     let summary = demo.summary();
@@ -95,6 +95,8 @@ fn a_headless_demo_ends_with_0_and_a_summary_whose_figures_hold() {
     assert_eq!((summary["ok"].as_bool(), number("/seconds"), number("/bought")), (Some(true), 8, 300));
     assert_eq!(number("/offered"), number("/admitted") + number("/refused"));
     assert!(number("/offered") > 1000 && number("/fullest_second") <= 300, "{summary}");
+    assert!(number("/admitted") > number("/static_split_admitted"), "{summary}");
+    assert!(number("/nodes/0/most_borrowed") > 0 && number("/nodes/1/most_lent") > 0, "{summary}");
     assert_eq!(number("/live_calls_left"), 0);
     assert_eq!(summary["nodes"].as_array().map(Vec::len), Some(3));
     demo.nothing_stays();

@@ -84,8 +84,8 @@ pub fn run(args: &DemoArgs, format: Format) -> Result<(), Failure> {
 fn perform(stage: &mut Stage, hands: &mut Hands<'_>, args: &DemoArgs) -> Result<Summary, Failure> {
     let path = hands.workspace.path().display();
     hands.say.text(&format!(
-        "callgate demo: a license manager, three sidecars as they would stand beside three SIP proxies, and calls.\n\
-         All of it runs on this host, in {path}, and goes when the demo ends (Ctrl-C).\n\n"
+        "callgate demo: a license manager, three sidecars for three SIP proxies, and calls.\n\
+         All of it runs on this host, in {path}, and goes\nwhen the demo ends (Ctrl-C).\n\n"
     ))?;
     stage.set(hands)?;
     if hands.say.look != Look::Quiet {
@@ -104,9 +104,10 @@ fn introduction(stage: &Stage) -> String {
     format!(
         "\nLook inside while it runs, from another terminal:\n\n  redis-cli -s {} ADMIT my-own-call\n  curl -s http://{}/v1/status\n  \
          callgate cluster loans --admin {admin}\n  callgate license status --admin {admin}\n\n\
-         They bought {rate} calls per second in sum, {} each. Now a little more than that is offered, nearly all of it at one\n\
-         sidecar; after {} s the next one is the busy one. Lent licenses are gone from their lender until they come back, so\n\
-         that no second holds more calls than were bought, whatever gets lost in between.\n",
+         They bought {rate} calls per second in sum, {} each. Now a little more than that is\n\
+         offered, nearly all of it at one sidecar; after {} s the next one is the busy one.\n\
+         A license that is lent is gone from its lender until it comes back: so no second\n\
+         holds more calls than were bought, whatever gets lost on the way.\n",
         socket.display(),
         node.http,
         node.home,

@@ -146,7 +146,7 @@ pub(super) fn summary(of: &Summary) -> String {
         let NodeSummary { name, holds, most_admitted_in_a_second: most, most_borrowed, most_lent, .. } = node;
         let _ = writeln!(
             text,
-            "  {name} holds {holds} calls per second: admitted up to {most} in a second, borrowed up to {most_borrowed}, lent up to {most_lent}"
+            "  {name}, which holds {holds}: up to {most} admitted in a second, {most_borrowed} borrowed, {most_lent} lent"
         );
     }
     for broken in &of.broken {

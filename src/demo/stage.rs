@@ -115,10 +115,7 @@ impl Stage {
         for name in NAMES {
             hands.program.run(&["cluster", "ca", "issue", name, directory], Stdio::null())?;
         }
-        hands.say.step(
-            "cluster",
-            &format!("made a certificate for each of {}: by these they will know each other", NAMES.join(", ")),
-        )
+        hands.say.step("cluster", &format!("made certificates for {}, by which they know each other", NAMES.join(", ")))
     }
 
     fn sell(&self, hands: &mut Hands<'_>) -> Result<(), Failure> {
@@ -135,9 +132,7 @@ impl Stage {
         let rate = sold * CALLS_PER_SECOND_PER_LICENSE;
         hands.say.step(
             "manager",
-            &format!(
-                "sold {sold} licenses of five, {rate} calls per second, and made a token for {uses} registrations"
-            ),
+            &format!("sold {sold} licenses = {rate} calls per second; a token for {uses} registrations"),
         )
     }
 
@@ -166,10 +161,7 @@ impl Stage {
             let addresses = addresses(hands.pace, child, &directory)?;
             let http = addresses["http"].as_str().unwrap_or_default().to_owned();
             let watch = Watch::connect(&directory.join("admin.sock"))?;
-            hands.say.step(
-                name,
-                &format!("ready: HTTP at http://{http}, RESP at {}", directory.join("callgate.sock").display()),
-            )?;
+            hands.say.step(name, &format!("ready: http://{http}, and RESP at {name}/callgate.sock"))?;
             self.nodes.push(Node { name, http, directory, home: 0, watch });
         }
         Ok(())
@@ -223,7 +215,7 @@ impl Stage {
                 Ok((connected >= others).then_some(()))
             })?;
         }
-        hands.say.step("cluster", "all are connected over QUIC; from now on they lend each other what they don't need")
+        hands.say.step("cluster", "all are connected over QUIC, and lend each other what they don't need")
     }
 }
 
