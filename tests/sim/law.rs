@@ -90,7 +90,8 @@ impl Law {
                 match record {
                     Record::OvershootPossible { resource, units, .. } if *resource == id => reclaimed += units.0,
                     Record::Kept { kept: of, .. } => {
-                        kept += of.iter().filter(|(resource, _)| *resource == id).map(|(_, count)| count.0).sum::<u32>();
+                        kept +=
+                            of.iter().filter(|(resource, _)| *resource == id).map(|(_, count)| count.0).sum::<u32>();
                     }
                     _ => {}
                 }
@@ -187,7 +188,15 @@ impl World {
         if sums.out + sums.limbo > u64::from(most) && !self.hosts[node].vouched {
             return self.law.fail(format!("I5: n{node} lends more than its own {most}: {sums:?}"));
         }
-        for peer in (0..self.hosts.len()).filter(|peer| *peer != node) {
+        // Many nodes are looked at in turn.
+        let nodes = self.hosts.len();
+        let looked_at = if nodes <= 12 {
+            0..nodes
+        } else {
+            let at = usize::try_from(self.counts.steps).unwrap() % nodes;
+            at..at + 1
+        };
+        for peer in looked_at.filter(|peer| *peer != node) {
             for (lender, borrower) in [(node, peer), (peer, node)] {
                 self.check_pair(lender, borrower, of);
             }
