@@ -55,9 +55,9 @@ fn a_stretched_second_is_one_by_any_clock_within_the_error() {
         assert_eq!(taken(rate, at(10_000)), 10);
         // By a clock that is fast by 1000 parts per million only 0.9999 of a second have passed.
         assert_eq!(taken(rate, at(11_001)), 0);
-        assert_eq!(taken(rate, at(11_003)), 10);
+        assert_eq!(taken(rate, at(11_005)), 10);
         rate.stretch(at(12_000));
-        assert_eq!(rate.used(at(12_004)), 10, "said again it changes nothing");
+        assert_eq!(rate.used(at(12_004)).used, 10, "said again it changes nothing");
     }
 }
 
