@@ -96,7 +96,7 @@ fn offered(nodes: usize, shape: Shape, load: f64, delay_us: (u64, u64), events: 
     Row {
         admitted: admitted as f64 / (offered as f64).min((count * UNITS * MEASURED_S) as f64),
         of_best: admitted as f64 / (best * offered as f64),
-        split: erlang_b(UNITS, total / count as f64) / best,
+        split: if shape == Shape::Uniform { erlang_b(UNITS, total / count as f64) / best } else { 0.0 },
         messages: sent as f64 / seconds,
         kilobytes: (world.counts.bytes - before.2.bytes) as f64 / 1000.0 / seconds,
     }

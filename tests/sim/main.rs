@@ -117,3 +117,11 @@ fn seeds_keep_every_law_and_repeat_themselves() {
         );
     }
 }
+
+#[test]
+fn sessions_that_come_home_to_a_lender_that_is_killed_are_there_once() {
+    for seed in 0..20 {
+        let story = story::homecoming(seed);
+        assert_eq!(course::tell(&story, &Rules::default(), false).broken, None, "seed {seed} of homecoming");
+    }
+}

@@ -285,6 +285,43 @@ fn made(seed: u64, nodes: usize, mut dice: Dice) -> Story {
     Story { setting, events }
 }
 
+/// Sessions that come home are in use when their lender is killed, before its slow disk has the lower loan; and the borrower
+/// wants them again. A random storm seldom comes to that.
+pub fn homecoming(seed: u64) -> Story {
+    let mut dice = Dice::new(seed);
+    let mut story = made(seed, 2, Dice::new(seed));
+    story.setting.shared = vec![SESSION_HARD];
+    story.setting.homes = vec![vec![4], vec![4]];
+    story.setting.params = Parameters::default();
+    story.setting.wire = Wire::calm((500, 2000));
+    story.setting.disk_us = (100_000, 200_000);
+    story.setting.session_ms = 60_000;
+    story.setting.lapsing = false;
+    story.setting.emergencies = 0;
+    story.events.clear();
+    for round in 0..6 {
+        let at = round * 3000;
+        let (lender, borrower) = (0, 1);
+        for turn in 0..12 {
+            story.events.push((at + turn * 60, Happening::Burst { node: borrower, of: 0, calls: 3 }));
+        }
+        let ends = at + 1000 + dice.below(300);
+        story.events.push((ends, Happening::Hangup { node: borrower, of: 0, percent: 100 }));
+        for turn in 0..12 {
+            story.events.push((ends + 20 + turn * 15, Happening::Burst { node: lender, of: 0, calls: 4 }));
+        }
+        story.events.push((ends + 40 + dice.below(200), Happening::Kill { node: lender, down_ms: 1 + dice.below(30) }));
+        for turn in 0..12 {
+            story.events.push((ends + 260 + turn * 60, Happening::Burst { node: borrower, of: 0, calls: 12 }));
+        }
+        story.events.push((at + 2700, Happening::Hangup { node: lender, of: 0, percent: 100 }));
+        story.events.push((at + 2700, Happening::Hangup { node: borrower, of: 0, percent: 100 }));
+    }
+    story.events.sort_by_key(|(at, _)| *at);
+    story.setting.storm_ms = 18_500;
+    story
+}
+
 /// Licenses that are moved at a time.
 const MOVED_MAX: u64 = 3;
 

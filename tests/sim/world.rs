@@ -15,7 +15,7 @@ use crate::desk::{Desks, Limit};
 use crate::dice::{Dice, Trace};
 use crate::host::{Calls, Clock, Disk, Host, Live};
 use crate::law::Law;
-use crate::story::{MS, SECOND, Story, Wire};
+use crate::story::{Happening, MS, SECOND, Story, Wire};
 use crate::wire::{Links, Packet};
 
 /// Something that is due.
@@ -81,6 +81,7 @@ impl World {
         let mut dice = Dice::new(story.setting.seed);
         let hosts = (0..nodes).map(|node| Self::host(&story, node, &mut dice)).collect();
         let kinds = story.setting.shared.len();
+        let forgets = story.events.iter().any(|(_, what)| matches!(what, Happening::Forget { .. }));
         let mut world = Self {
             now: BEGIN,
             made: 0,
@@ -91,7 +92,7 @@ impl World {
             backend: Backend::new(&story.setting.homes),
             dice,
             trace: Trace::default(),
-            law: Law::new(nodes, kinds),
+            law: Law::new(nodes, kinds, forgets),
             counts: Counts::default(),
             calm: false,
             offered: vec![0; kinds],
