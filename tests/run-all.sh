@@ -5,7 +5,8 @@
 #   tests/run-all.sh --only e2e,soak  just these (names as printed; packages and venv are prepared as they need)
 #   tests/run-all.sh --skip fuzz      all but these
 #   tests/run-all.sh --soak 600       the soak for that many seconds instead of 30
-#   tests/run-all.sh --long           longer property, fuzz and loom runs, and a soak of ten minutes
+#   tests/run-all.sh --long           longer property, fuzz and loom runs, a soak of ten minutes, 100,000 seeds of the simulator
+#   tests/run-all.sh --seeds 5000     so many seeds of the simulator, and each mutant on a thousand
 #   tests/run-all.sh --seed 7         property tests from another seed; `random` looks for what no run has seen yet
 #   tests/run-all.sh --list           the stages
 #
@@ -14,17 +15,18 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster demo licensing notices manager clients)
-ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122
+STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom sim fuzz soak e2e cluster demo licensing notices manager clients)
+ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122 SIM_SEEDS=""
 while [ $# -gt 0 ]; do
     case "$1" in
         --only) ONLY="${2:?--only needs a list of stages}"; shift 2 ;;
         --skip) SKIP="${2:?--skip needs a list of stages}"; shift 2 ;;
         --soak) SOAK_SECONDS="${2:?--soak needs seconds}"; shift 2 ;;
         --long) LONG=1; export CALLGATE_LONG=1; [ "$SOAK_SECONDS" = 30 ] && SOAK_SECONDS=600; shift ;;
+        --seeds) SIM_SEEDS="${2:?--seeds needs a number}"; shift 2 ;;
         --seed) SEED="${2:?--seed needs a number, or random}"; shift 2 ;;
         --list) printf '%s\n' "${STAGES[@]}"; exit 0 ;;
-        -h|--help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "unknown option $1; see --help" >&2; exit 2 ;;
     esac
 done
@@ -187,9 +189,9 @@ run_tidy() {
 run_tests() {
     [ "$LONG" -eq 1 ] && export PROPTEST_CASES="${PROPTEST_CASES:-4096}"
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --lib --bins --tests -E 'not test(/^(tidy|fuzz_smoke)::/)'
+        cargo nextest run --cargo-profile ci --locked --no-tests=fail --lib --bins --test scenarios -E 'not test(/^(tidy|fuzz_smoke)::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --lib --bins --tests -- --skip tidy:: --skip fuzz_smoke::
+        cargo test "${PROFILE[@]}" --locked --lib --bins --test scenarios -- --skip tidy:: --skip fuzz_smoke::
     fi
 }
 run_doctests() { cargo test "${PROFILE[@]}" --locked --doc; }
@@ -198,6 +200,12 @@ run_loom() {
     export RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
     [ "$LONG" -eq 1 ] && unset LOOM_MAX_PREEMPTIONS
     cargo test "${PROFILE[@]}" --locked --no-default-features --lib --target-dir "$TARGET/loom" loom
+}
+run_sim() { # the simulator of the cluster: a bounded number of seeds, unless more are asked for
+    [ "$LONG" -eq 1 ] && SIM_SEEDS="${SIM_SEEDS:-100000}"
+    [ -n "$SIM_SEEDS" ] && export CALLGATE_SIM_SEEDS="$SIM_SEEDS" CALLGATE_SIM_MUTANTS=1000
+    # Each test uses all cores itself.
+    cargo test "${PROFILE[@]}" --locked --test sim -- --nocapture --test-threads 1
 }
 run_soak() {
     echo "soak for $SOAK_SECONDS seconds; set CALLGATE_SOAK_SEED to replay a client's choices"
@@ -251,6 +259,7 @@ stage tidy run_tidy
 stage tests run_tests
 stage doctests run_doctests
 stage loom run_loom
+stage sim run_sim
 stage fuzz run_fuzz
 stage soak run_soak
 stage e2e run_e2e

@@ -104,9 +104,12 @@ impl Engine {
         self.journal.flush(&mut self.outbox, now);
     }
 
-    /// Raises this life's incarnation. Only while nothing was said in it about any loan.
-    pub(in crate::cluster) fn raise_inc(&mut self, inc: Incarnation) {
-        self.env.inc = self.env.inc.max(inc);
+    /// Raises this life's incarnation: to others a new life begins.
+    pub(in crate::cluster) fn raise_inc(&mut self, inc: Incarnation, now: Tick, pools: &mut dyn Pools) {
+        if inc > self.env.inc {
+            self.env.inc = inc;
+            self.with(now, pools, |share, cx| share.life_raised(cx));
+        }
     }
 
     pub(in crate::cluster) const fn inc(&self) -> Incarnation {

@@ -67,7 +67,7 @@ impl Cluster {
                     self.fencing = Some(Fencing::Raising(fence, batch, inc));
                     return;
                 }
-                self.engine.raise_inc(inc);
+                self.engine.raise_inc(inc, now, pools);
                 self.presence.raise_inc(inc, now);
                 for peer in self.connected.clone() {
                     self.presence.handle_connected(&peer, now);
