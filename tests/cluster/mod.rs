@@ -3,6 +3,8 @@
 //!
 //! `tests/run-all.sh` runs them; they need root for the namespaces, and Debian's nftables.
 
+#[cfg(feature = "etcd")]
+mod etcd;
 mod lending;
 mod load;
 mod node;

@@ -248,6 +248,12 @@ impl Chunks {
         }
     }
 
+    /// With so many units free, or fewer, a pool runs low.
+    #[must_use]
+    pub fn low_mark(&self, resource: ResourceIndex) -> u32 {
+        self.parts.get(resource.0).map_or(0, |part| part.low_mark)
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub const fn poll_timeout(&self) -> Tick {

@@ -36,7 +36,10 @@ pub(super) enum What {
     /// A lease, with its anchor.
     Grant(Tick),
     /// The `live` key is tied to it.
-    Renew { anchor: Tick, ttl_s: u32 },
+    Renew {
+        anchor: Tick,
+        ttl_s: u32,
+    },
     /// The chunk is written as it is (E1).
     Confirm(usize),
     Take(usize),
@@ -282,15 +285,7 @@ impl Chunks {
         self.on_lost(what, txn, entries, now, pools);
     }
 
-    fn on_won(
-        &mut self,
-        what: What,
-        txn: &Txn,
-        revision: i64,
-        entries: &[Entry],
-        now: Tick,
-        pools: &mut dyn Pools,
-    ) {
+    fn on_won(&mut self, what: What, txn: &Txn, revision: i64, entries: &[Entry], now: Tick, pools: &mut dyn Pools) {
         let until = self.live.until;
         match what {
             What::Renew { anchor, ttl_s } => self.renewed(anchor, ttl_s, revision, now, pools),

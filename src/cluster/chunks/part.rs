@@ -52,6 +52,8 @@ pub(super) struct Part {
     pub(super) until: Option<Tick>,
     /// Licenses that are missing.
     pub(super) want: Licenses,
+    /// With so many units free, or fewer, it runs low.
+    pub(super) low_mark: u32,
     demand: Demand,
     give_at: Tick,
     /// The book that was already answered by giving something up.
@@ -81,6 +83,7 @@ impl Part {
             returning: false,
             until: None,
             want: Licenses::ZERO,
+            low_mark: 0,
             demand: Demand::new(now),
             give_at: now,
             shed_for: 0,
@@ -154,6 +157,7 @@ impl Part {
             let deviations = if self.kind() == Kind::Session { params.session_deviations } else { 0 };
             self.demand.ahead(terms.ahead_ms, deviations).saturating_add(1)
         };
+        self.low_mark = reserve / 2;
         let soon = used.saturating_add(reserve);
         let wanted = match self.kind() {
             Kind::Rate => soon.max(self.demand.per_second()),
@@ -218,7 +222,8 @@ impl Part {
         self.shed_for = self.book.revision;
         let part = u128::from(book.short()) * u128::from(self.held.0);
         let part = part.div_ceil(u128::from(book.taken.max(1)));
-        let part = Licenses(u32::try_from(part).unwrap_or(u32::MAX)).less(self.cooling.plus(self.giving)).min(self.held);
+        let part =
+            Licenses(u32::try_from(part).unwrap_or(u32::MAX)).less(self.cooling.plus(self.giving)).min(self.held);
         self.held = self.held.less(part);
         self.cooling = self.cooling.plus(part);
         self.apply(now, pools);
