@@ -14,7 +14,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster licensing notices manager clients)
+STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster etcd licensing notices manager clients)
 ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -44,6 +44,9 @@ PACKAGES=(
     "openssl:/usr/bin/openssl"
     "squid:/usr/sbin/squid"
     "libfaketime:/usr/lib/*/faketime/libfaketimeMT.so.1"
+    "etcd-server:/usr/bin/etcd"
+    "protobuf-compiler:/usr/bin/protoc"
+    "libprotobuf-dev:/usr/include/google/protobuf/descriptor.proto"
     "postgresql:/usr/lib/postgresql/*/bin/initdb"
     "libxml2-utils:/usr/bin/xmllint"
     "python3-aiosmtpd:/usr/lib/python3/dist-packages/aiosmtpd/__init__.py"
@@ -205,6 +208,16 @@ run_soak() {
 }
 run_e2e() { run_scenarios 'test(/^e2e::/)' "${CALLGATE_E2E_LANES:-4}" e2e::; }
 run_cluster() { run_scenarios 'test(/^cluster::/)' "${CALLGATE_E2E_LANES:-4}" cluster::; }
+run_etcd() { # a build of its own: etcd's client needs protoc, and is in no default build
+    cargo clippy "${PROFILE[@]}" --locked --features etcd --lib --bins -- -D warnings || return 1
+    if have_nextest; then
+        cargo nextest run --cargo-profile ci --locked --features etcd --no-tests=fail --test scenarios --run-ignored only \
+            --test-threads "${CALLGATE_E2E_LANES:-4}" --success-output immediate -E 'test(/^cluster::etcd::/)'
+    else
+        cargo test "${PROFILE[@]}" --locked --features etcd --test scenarios -- --ignored --nocapture \
+            --test-threads "${CALLGATE_E2E_LANES:-4}" cluster::etcd::
+    fi
+}
 run_licensing() { run_scenarios 'test(/^licensing::/)' "${CALLGATE_E2E_LANES:-4}" licensing::; }
 run_notices() { run_scenarios 'test(/^notices::/)' 2 notices::; }
 run_manager() { # a PostgreSQL of our own, on a socket in a directory of its own
@@ -254,6 +267,7 @@ stage fuzz run_fuzz
 stage soak run_soak
 stage e2e run_e2e
 stage cluster run_cluster
+stage etcd run_etcd
 stage licensing run_licensing
 stage notices run_notices
 stage manager run_manager

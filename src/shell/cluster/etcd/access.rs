@@ -73,7 +73,7 @@ fn failed(etcd: &Etcd, what: impl std::fmt::Display) -> EtcdError {
 ///
 /// # Errors
 /// If nobody knows whether it was carried out.
-pub(super) async fn ask(etcd: &Etcd, client: Option<Client>, op: Op) -> Result<(Client, Answer), EtcdError> {
+pub async fn ask(etcd: &Etcd, client: Option<Client>, op: Op) -> Result<(Client, Answer), EtcdError> {
     let timeout = Duration::from_millis(u64::from(etcd.timeout_ms));
     let asked = async {
         let mut client = match client {

@@ -18,7 +18,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub use self::access::EtcdError;
+pub use self::access::{EtcdError, ask};
 pub use self::supervisor::EtcdSupervisor;
 use super::setup::{Shared, shared};
 use crate::cluster::chunks::{ChunkSetup, Terms};
