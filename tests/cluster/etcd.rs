@@ -159,18 +159,26 @@ fn a_frozen_node_admits_nothing_of_a_chunk_that_others_took_meanwhile() {
     let lane = Lane::open("etcd-freeze");
     let _etcd = Etcd::start(&lane, "http", &[]);
     let nodes = nodes(&lane, 0);
-    let loads = loads(&nodes, &[170, 170, 20]);
-    let ((), offers) = while_offering(Instant::now(), &loads, false, || {
+    let origin = Instant::now();
+    // The first has two thirds of all before the second, which would use all of it, begins.
+    let ((from, others), mut offers) = while_offering(origin, &loads(&nodes[..1], &[100]), false, || {
         pause(4);
-        for _ in 0..2 {
+        while_offering(origin, &loads(&nodes[1..], &[170, 5]), false, || {
+            pause(2);
             nodes[0].signal(Signal::STOP);
-            pause(TTL_S + 3);
+            pause(TTL_S + 5);
+            let from = origin.elapsed();
+            pause(3);
             nodes[0].signal(Signal::CONT);
             pause(4);
-        }
+            from
+        })
     });
+    offers.extend(others);
     holds(&offers);
-    assert!(offers[0].admitted() > 100, "it takes part again: {}", offers[0].admitted());
+    assert!(offers[0].admitted() > 4 * 60, "it had a chunk: {}", offers[0].admitted());
+    let taken = offers[1].admitted_within(from, Duration::from_secs(3));
+    assert!(taken > 3 * 120, "and the other took it: {taken} calls in three seconds");
 }
 
 #[test]
@@ -228,7 +236,13 @@ fn a_frozen_etcd_that_thaws_late_gives_nothing_twice() {
 
 fn session_node(lane: &Lane, number: u8) -> Node {
     let member = member(number);
-    let text = text(lane, member.name, number, "count = 1000\nsessions = 10", &format!("{PLAIN}\nkeep_percent = 0"));
+    let text = text(
+        lane,
+        member.name,
+        number,
+        "count = 1000\nsessions = 10\noverage = false",
+        &format!("{PLAIN}\nkeep_percent = 0"),
+    );
     Node::configured(lane, member, &text)
 }
 

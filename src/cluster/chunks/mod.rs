@@ -34,6 +34,9 @@
 //! E7. A part of a node's own licenses is kept out of the engine: it counts whatever becomes of etcd. Without it a node that
 //!     doesn't reach etcd for a term would admit no calls per second at all.
 //!
+//! Where it stops: licenses go to whoever asks first. A node that finds all of them in use elsewhere waits until some come back,
+//! though it brought some in itself; and an idle node holds nothing, so the first calls after a pause have what it keeps (E7).
+//!
 //! # Driving it
 //!
 //! 1. [`Chunks::poll_request`], with a clock read just then; send what it returns. One request is under way at a time.

@@ -195,7 +195,7 @@ impl Part {
 
     /// Gives back what is idle beyond two chunks; beyond one where others find nothing free.
     fn give(&mut self, idle: u32, chunk: Licenses, now: Tick, pools: &mut dyn Pools) {
-        if now < self.give_at || !self.confirmed || !pools.is_reconciled(self.index) {
+        if now < self.give_at || !self.confirmed || !self.is_reconciled(pools) {
             return;
         }
         let idle = Licenses::within(idle, self.kind()).min(self.held);
@@ -229,10 +229,18 @@ impl Part {
         self.apply(now, pools);
     }
 
+    /// Whether what is in use is known in full: of calls per second the journal brought the last second back.
+    fn is_reconciled(&self, pools: &dyn Pools) -> bool {
+        match self.kind() {
+            Kind::Rate => true,
+            Kind::Session => pools.is_reconciled(self.index),
+        }
+    }
+
     /// What was lowered by force is given back once no more is in use than the limit says.
     fn cool(&mut self, now: Tick, pools: &mut dyn Pools) {
         if self.cooling > Licenses::ZERO
-            && pools.is_reconciled(self.index)
+            && self.is_reconciled(pools)
             && pools.try_lower(self.index, self.lease(), now).is_ok()
         {
             self.giving = self.giving.plus(self.cooling);
