@@ -285,7 +285,7 @@ fn sessions_of_a_killed_node_are_free_only_when_an_operator_forgets_it() {
     assert!(held, "its sessions are its own again: {}", nodes[0].cluster(&lane));
     nodes[0].kill();
     pause(TTL_S + 2);
-    callgate(&lane, &["cluster", "forget", "sip-a", "--admin", &nodes[1].admin()]);
+    callgate(&lane, &["cluster", "forget", "sip-a", "--yes", "--admin", &nodes[1].admin()]);
     let said = within(PATIENCE, || nodes[1].log().contains("sip-a is forgotten; so many sessions of it may still run"));
     assert!(said, "{}", nodes[1].log());
     let Loans { home, .. } = loans_of(&nodes[1], &lane, "session");

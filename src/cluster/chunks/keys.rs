@@ -25,6 +25,9 @@ pub(super) struct Book {
     pub(super) taken: u64,
     /// Of what homes are to give up and haven't yet, because it was taken.
     pub(super) owed: u64,
+    /// Of what nodes ask back that hold less than they brought in.
+    #[serde(default)]
+    pub(super) claimed: u64,
 }
 
 impl Book {
@@ -33,14 +36,21 @@ impl Book {
         self.homes.saturating_sub(self.taken)
     }
 
-    /// To be had: what homes are to give up is not.
-    pub(super) const fn available(&self) -> u64 {
-        self.free().saturating_sub(self.owed)
+    /// To be had: what homes are to give up is not, nor what others ask back.
+    pub(super) const fn available(&self, own_claims: u32) -> u64 {
+        #[expect(clippy::as_conversions, reason = "a widening, and From is not const")]
+        let others = self.claimed.saturating_sub(own_claims as u64);
+        self.free().saturating_sub(self.owed).saturating_sub(others)
     }
 
     /// What has to come back before homes can give up what they are to.
     pub(super) const fn short(&self) -> u64 {
         self.owed.saturating_sub(self.free())
+    }
+
+    /// What has to come back before that, and before those have their own who ask for it.
+    pub(super) const fn asked_back(&self) -> u64 {
+        self.owed.saturating_add(self.claimed).saturating_sub(self.free())
     }
 }
 
@@ -72,6 +82,9 @@ impl Home {
 pub(super) struct Hold {
     /// How many.
     pub(super) licenses: u32,
+    /// So many more, up to what it brought in, are asked back for it.
+    #[serde(default)]
+    pub(super) claims: u32,
     /// The ledger of the node that holds it: another one under the same name takes none of it over.
     pub(super) ledger: String,
 }
@@ -175,17 +188,17 @@ impl Keys {
 mod tests {
     use super::*;
 
-    const BOOK: Book = Book { homes: 100, taken: 90, owed: 0 };
+    const BOOK: Book = Book { homes: 100, taken: 90, owed: 0, claimed: 0 };
 
     #[test]
     fn a_home_rises_at_once_and_falls_as_far_as_licenses_are_free() {
         let home = Home { licenses: 50, target: 50 };
         let (risen, book) = home.towards(Licenses(70), BOOK);
-        assert_eq!((risen.licenses, book), (70, Book { homes: 120, taken: 90, owed: 0 }));
+        assert_eq!((risen.licenses, book), (70, Book { homes: 120, taken: 90, owed: 0, claimed: 0 }));
         let (fallen, book) = home.towards(Licenses(20), BOOK);
         assert_eq!((fallen.licenses, fallen.target), (40, 20));
-        assert_eq!(book, Book { homes: 90, taken: 90, owed: 20 });
-        assert_eq!((book.available(), book.short()), (0, 20));
+        assert_eq!(book, Book { homes: 90, taken: 90, owed: 20, claimed: 0 });
+        assert_eq!((book.available(0), book.short()), (0, 20));
     }
 
     #[test]

@@ -34,8 +34,10 @@
 //! E7. A part of a node's own licenses is kept out of the engine: it counts whatever becomes of etcd. Without it a node that
 //!     doesn't reach etcd for a term would admit no calls per second at all.
 //!
-//! Where it stops: licenses go to whoever asks first. A node that finds all of them in use elsewhere waits until some come back,
-//! though it brought some in itself; and an idle node holds nothing, so the first calls after a pause have what it keeps (E7).
+//! E8. Licenses go to whoever asks first; but who holds less than it brought in and finds nothing free asks it back, in the
+//!     book. Then who holds more than it brought in takes nothing more, and gives up its part as its calls end.
+//!
+//! Where it stops: an idle node holds nothing, so the first calls after a pause have what it keeps (E7).
 //!
 //! # Driving it
 //!
@@ -177,7 +179,12 @@ pub struct Chunks {
     /// Nothing is asked before.
     quiet_until: Tick,
     failures: u32,
-    losses: u32,
+    /// How long is waited, at most, after a book was changed by somebody else, in milliseconds.
+    contended_ms: u64,
+    /// No book is changed before.
+    book_at: Tick,
+    /// A book is read before it is changed.
+    read_first: bool,
     /// The highest revision that the engine ever answered.
     highest: i64,
     tick_at: Tick,
@@ -222,7 +229,9 @@ impl Chunks {
             number: 0,
             quiet_until: now,
             failures: 0,
-            losses: 0,
+            contended_ms: 0,
+            book_at: now,
+            read_first: false,
             highest: 0,
             tick_at: now,
             turn: 0,

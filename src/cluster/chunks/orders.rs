@@ -13,7 +13,11 @@ use super::{ChunkEvent, Chunks};
 use crate::units::Tick;
 
 /// A node that finds nothing free looks at the book at most so often, in milliseconds.
-const LOOK_INTERVAL_MS: u64 = 100;
+const LOOK_INTERVAL_MS: u64 = 200;
+/// The shortest and the longest wait after a book was changed by somebody else, in milliseconds.
+const CONTENDED_MS: [u64; 2] = [4, 2000];
+/// What is asked back is said anew at most so often, in milliseconds.
+const CLAIM_INTERVAL_MS: u64 = 500;
 /// A home that waits for licenses to come back is tried so often, in milliseconds.
 const HOME_INTERVAL_MS: u64 = 500;
 /// Sessions that another ledger holds are looked at so often, in milliseconds.
@@ -43,6 +47,8 @@ pub(super) enum What {
     /// The chunk is written as it is (E1).
     Confirm(usize),
     Take(usize),
+    /// What is asked back is written into the book.
+    Claim(usize),
     Return(usize, Licenses),
     Home(usize),
     /// The book is read.
@@ -91,6 +97,13 @@ impl Chunks {
         }
     }
 
+    fn changes_a_book(&self, txn: &Txn) -> bool {
+        self.parts.iter().any(|part| {
+            let key = self.keys.book(&part.resource);
+            txn.compare.iter().any(|(compared, _)| *compared == key)
+        })
+    }
+
     // --- what is asked -----------------------------------------------------------------------------------------------
 
     /// The next term (E3).
@@ -111,11 +124,23 @@ impl Chunks {
             let place = self.turn % self.parts.len();
             self.turn = place + 1;
             let found = self.one_part(place, now);
+            if self.read_first && found.as_ref().is_some_and(|(_, txn)| self.changes_a_book(txn)) {
+                self.read_first = false;
+                return self.read_book(place);
+            }
             if found.is_some() {
                 return found.map(|(what, txn)| (what, Op::Txn(txn)));
             }
         }
         None
+    }
+
+    fn read_book(&mut self, place: usize) -> Option<(What, Op)> {
+        let part = self.parts.get_mut(place)?;
+        // What was to be sent is made anew from what is read.
+        (part.returning, part.home_at, part.claim_at) = (false, Tick(0), Tick(0));
+        let read = vec![self.keys.book(&part.resource)];
+        Some((What::Look, Op::Txn(Txn { read, ..Txn::default() })))
     }
 
     fn one_part(&mut self, place: usize, now: Tick) -> Option<(What, Txn)> {
@@ -126,14 +151,17 @@ impl Chunks {
         let rate = part.kind() == Kind::Rate;
         let chunk_key = keys.hold(&part.resource, &part.holder);
         let book_key = keys.book(&part.resource);
-        let with_chunk = |part: &Part, licenses: Licenses, book: Option<Book>| {
-            let chunk = Hold { licenses: licenses.0, ledger: ledger.clone() };
+        let with_chunk = |part: &Part, licenses: Licenses, want: Licenses, book: Option<Book>| {
+            let before = part.chunk.value.claims;
+            let claims = if book.is_some() { part.claims(licenses, want) } else { before };
+            let chunk = Hold { licenses: licenses.0, claims, ledger: ledger.clone() };
             let mut txn = Txn {
                 compare: vec![(chunk_key.clone(), part.chunk.revision)],
                 put: vec![Put { key: chunk_key.clone(), value: text(&chunk), lease: None }],
                 ..Txn::default()
             };
-            if let Some(book) = book {
+            if let Some(mut book) = book {
+                book.claimed = book.claimed.saturating_sub(u64::from(before)).saturating_add(u64::from(claims));
                 txn.compare.push((book_key.clone(), part.book.revision));
                 txn.put.push(Put { key: book_key.clone(), value: text(&book), lease: None });
             }
@@ -150,10 +178,16 @@ impl Chunks {
                 let txn = Txn { compare: vec![(chunk_key.clone(), -1)], ..Txn::default() };
                 return Some((What::Confirm(place), txn));
             }
-            return Some((What::Confirm(place), with_chunk(part, Licenses(part.chunk.value.licenses), None)));
+            return Some((
+                What::Confirm(place),
+                with_chunk(part, Licenses(part.chunk.value.licenses), Licenses::ZERO, None),
+            ));
         }
         if !part.book.is_writable() || !part.home.is_writable() {
             // Nothing is written over what isn't understood.
+            return None;
+        }
+        if now < self.book_at {
             return None;
         }
         let home = &part.home.value;
@@ -183,14 +217,28 @@ impl Chunks {
         if part.giving > Licenses::ZERO {
             part.returning = true;
             let taken = book.taken.saturating_sub(u64::from(part.giving.0));
-            let txn = with_chunk(part, there.less(part.giving), Some(Book { taken, ..book }));
+            let txn = with_chunk(part, there.less(part.giving), Licenses::ZERO, Some(Book { taken, ..book }));
             return Some((What::Return(place, part.giving), txn));
         }
+        let claims = part.chunk.value.claims;
+        if part.book.known
+            && part.claims(there, part.want) != claims
+            && now >= part.claim_at
+            && (part.want == Licenses::ZERO || book.available(claims) == 0)
+        {
+            part.claim_at = now.plus_millis(CLAIM_INTERVAL_MS);
+            return Some((What::Claim(place), with_chunk(part, there, part.want, Some(book))));
+        }
         if part.want > Licenses::ZERO {
-            let take = u64::from(part.want.0).min(book.available());
+            let take = u64::from(part.want.0).min(book.available(claims));
             if part.book.known && take > 0 {
                 let more = Licenses(u32::try_from(take).unwrap_or(u32::MAX));
-                let txn = with_chunk(part, there.plus(more), Some(Book { taken: book.taken + take, ..book }));
+                let txn = with_chunk(
+                    part,
+                    there.plus(more),
+                    part.want.less(more),
+                    Some(Book { taken: book.taken + take, ..book }),
+                );
                 return Some((What::Take(place), txn));
             }
             if now >= part.look_at {
@@ -206,7 +254,7 @@ impl Chunks {
     /// Nobody knows what became of it (E1).
     fn on_failed(&mut self, what: What, now: Tick) {
         match what {
-            What::Confirm(place) | What::Take(place) | What::Return(place, _) => {
+            What::Confirm(place) | What::Take(place) | What::Claim(place) | What::Return(place, _) => {
                 if let Some(part) = self.parts.get_mut(place) {
                     part.confirmed = false;
                     part.returning = false;
@@ -269,18 +317,22 @@ impl Chunks {
             for key in &txn.delete {
                 self.learn(key, 0, None);
             }
-            self.losses = 0;
+            if self.changes_a_book(txn) {
+                self.contended_ms = self.contended_ms * 3 / 4;
+            }
             return self.on_won(what, txn, revision, entries, now, pools);
         }
         for (key, _) in &txn.compare {
             let entry = read(key);
             self.learn(key, entry.map_or(0, |entry| entry.revision), entry.map(|entry| entry.value.as_str()));
         }
-        self.losses += 1;
-        if self.losses > 1 {
-            // Somebody else is as busy with the same book.
-            let pause = self.jitter(5 << self.losses.min(5));
-            self.quiet_until = now.plus_millis(pause);
+        if self.changes_a_book(txn) {
+            // Others are as busy with the same book: the more of them, the longer, and it is read again right before.
+            let [least, longest] = CONTENDED_MS;
+            self.contended_ms = (self.contended_ms * 2).clamp(least, longest);
+            let pause = self.jitter(self.contended_ms);
+            self.book_at = now.plus_millis(pause);
+            self.read_first = true;
         }
         self.on_lost(what, txn, entries, now, pools);
     }
@@ -294,6 +346,12 @@ impl Chunks {
                     part.hold(until);
                     part.want = Licenses::ZERO;
                     part.apply(now, pools);
+                }
+            }
+            What::Claim(place) => {
+                if let Some(part) = self.parts.get_mut(place) {
+                    let until = part.until;
+                    part.hold(until);
                 }
             }
             What::Return(place, given) => {
@@ -341,7 +399,7 @@ impl Chunks {
             self.live_is_at(found, now, pools);
         }
         match what {
-            What::Return(place, _) | What::Confirm(place) | What::Take(place) => {
+            What::Return(place, _) | What::Confirm(place) | What::Take(place) | What::Claim(place) => {
                 let Some(part) = self.parts.get_mut(place) else { return };
                 part.returning = false;
                 if part.foreign {

@@ -59,6 +59,7 @@ pub(super) struct Part {
     /// The book that was already answered by giving something up.
     shed_for: i64,
     pub(super) look_at: Tick,
+    pub(super) claim_at: Tick,
     pub(super) home_at: Tick,
     pub(super) confirm_at: Tick,
 }
@@ -88,6 +89,7 @@ impl Part {
             give_at: now,
             shed_for: 0,
             look_at: now,
+            claim_at: now,
             home_at: now,
             confirm_at: now,
         }
@@ -178,7 +180,9 @@ impl Part {
 
     /// What was lowered and not given back yet is used again, but for what is owed.
     fn take_back(&mut self, missing: Licenses, now: Tick, pools: &mut dyn Pools) -> Licenses {
-        if !self.confirmed || self.returning || self.book.value.short() > 0 {
+        let book = self.book.value;
+        let asked = book.short() > 0 || book.asked_back() > 0 && self.held >= self.own;
+        if !self.confirmed || self.returning || asked {
             return Licenses::ZERO;
         }
         let giving = self.giving.min(missing);
@@ -199,7 +203,7 @@ impl Part {
             return;
         }
         let idle = Licenses::within(idle, self.kind()).min(self.held);
-        let scarce = self.book.known && self.book.value.available() == 0;
+        let scarce = self.book.known && self.book.value.available(0) == 0;
         let spared = if scarce { chunk } else { chunk.plus(chunk) };
         let back = if idle > spared { idle.less(chunk) } else { Licenses::ZERO };
         if back == Licenses::ZERO {
@@ -213,20 +217,28 @@ impl Part {
         }
     }
 
-    /// Homes are to give up what is taken: each holder gives its part of it, as calls end or cool.
+    /// Homes are to give up what is taken: each holder gives its part of it, as calls end or cool. Of what others ask back who
+    /// hold less than they brought in, only who holds more than that gives its part.
     fn shed(&mut self, now: Tick, pools: &mut dyn Pools) {
         let book = self.book.value;
-        if book.short() == 0 || self.book.revision <= self.shed_for || !self.confirmed {
+        if book.asked_back() == 0 || self.book.revision <= self.shed_for || !self.confirmed {
             return;
         }
         self.shed_for = self.book.revision;
-        let part = u128::from(book.short()) * u128::from(self.held.0);
-        let part = part.div_ceil(u128::from(book.taken.max(1)));
-        let part =
-            Licenses(u32::try_from(part).unwrap_or(u32::MAX)).less(self.cooling.plus(self.giving)).min(self.held);
+        let part = |of: u64| {
+            let part = u128::from(of) * u128::from(self.held.0);
+            Licenses(u32::try_from(part.div_ceil(u128::from(book.taken.max(1)))).unwrap_or(u32::MAX))
+        };
+        let part = part(book.short()).max(part(book.asked_back()).min(self.held.less(self.own)));
+        let part = part.less(self.cooling.plus(self.giving)).min(self.held);
         self.held = self.held.less(part);
         self.cooling = self.cooling.plus(part);
         self.apply(now, pools);
+    }
+
+    /// What is to be asked back for a chunk of so many licenses of which so many more are wanted.
+    pub(super) fn claims(&self, chunk: Licenses, want: Licenses) -> u32 {
+        self.own.less(chunk).min(want).0
     }
 
     /// Whether what is in use is known in full: of calls per second the journal brought the last second back.

@@ -33,6 +33,7 @@ pub(super) struct Found {
     holder: String,
     revision: i64,
     licenses: u32,
+    claims: u32,
     tries: u8,
 }
 
@@ -107,12 +108,15 @@ impl Chunks {
     }
 
     fn sweep_next(&mut self, now: Tick) -> Option<(What, Op)> {
+        if now < self.book_at {
+            return None;
+        }
         if self.sweep.steps.is_empty() {
             let starving = |part: &&super::Part| {
                 part.kind() == Kind::Rate
                     && part.want > Licenses::ZERO
                     && part.book.known
-                    && part.book.value.available() == 0
+                    && part.book.value.available(0) == 0
             };
             let starving = (now >= self.sweep.starving_at)
                 .then(|| self.parts.iter().find(starving).map(|part| part.index.0))
@@ -144,7 +148,9 @@ impl Chunks {
                 let part = self.parts.get(*place)?;
                 let (book_key, key) = (self.keys.book(&part.resource), self.keys.hold(&part.resource, &found.holder));
                 let book = part.book.value;
-                let book = Book { taken: book.taken.saturating_sub(u64::from(found.licenses)), ..book };
+                let taken = book.taken.saturating_sub(u64::from(found.licenses));
+                let claimed = book.claimed.saturating_sub(u64::from(found.claims));
+                let book = Book { taken, claimed, ..book };
                 Op::Txn(Txn {
                     compare: vec![
                         (self.keys.live(&found.holder), 0),
@@ -174,6 +180,7 @@ impl Chunks {
                 holder,
                 revision: entry.revision,
                 licenses: chunk.licenses,
+                claims: chunk.claims,
                 tries: 0,
             })
         });
@@ -235,6 +242,7 @@ impl Chunks {
             let key = self.keys.hold(&part.resource, forgetting.node.as_str());
             let chunk = &forgetting.chunk;
             book.taken = book.taken.saturating_sub(u64::from(chunk.value.licenses));
+            book.claimed = book.claimed.saturating_sub(u64::from(chunk.value.claims));
             txn.compare.push((key.clone(), chunk.revision));
             txn.delete.push(key);
             if chunk.value.licenses > 0 {

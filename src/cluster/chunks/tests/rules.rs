@@ -107,7 +107,8 @@ fn sessions_of_a_dead_node_wait_for_it_and_are_its_own_again() {
     assert!(world.calls[1] <= 5, "no time frees them: {}", world.calls[1]);
     world.start(0);
     world.run(500, 1);
-    assert!(world.limit(0) >= 15);
+    let view = world.view(0);
+    assert!(view.held.plus(view.lowered) >= Licenses(15), "{view:?}");
     assert_eq!(world.claims().0, 20);
 }
 
@@ -151,6 +152,29 @@ fn a_forgotten_nodes_sessions_are_free_and_declared_and_its_home_goes() {
     assert!(claims <= homes, "{claims} of {homes}: what the dead one may still use is declared");
     let gone = world.engine.numbers("callgate/gone/", "licenses").into_values().sum::<u64>();
     assert!((15..=20).contains(&gone), "{gone}: what it held, its fifteen calls among it");
+}
+
+#[test]
+fn a_node_has_what_it_brought_in_back_from_one_that_uses_everything() {
+    let mut world = world(&[10, 10], CPS);
+    fill(&mut world, 0);
+    assert_eq!(world.limit(0), 100);
+    for _ in 0..500 {
+        world.run(20, 1);
+        (0..100).for_each(|_| {
+            world.offer(0);
+            world.offer(1);
+        });
+    }
+    assert_eq!([world.limit(0), world.limit(1)], [50, 50]);
+    let (claims, homes) = world.claims();
+    assert!(claims <= homes);
+    world.run(3000, 1);
+    assert_eq!(
+        world.engine.numbers("callgate/book/", "claimed").into_values().sum::<u64>(),
+        0,
+        "who is idle asks nothing back"
+    );
 }
 
 #[test]

@@ -296,6 +296,7 @@ impl World {
         let kept: u64 = self.homes.iter().map(|home| u64::from(home * self.terms.keep_percent / 100)).sum();
         let (homes, holds, gone) = (sum("home", "licenses"), sum("hold", "licenses"), sum("gone", "licenses"));
         let (book_homes, taken) = (sum("book", "homes"), sum("book", "taken"));
+        assert_eq!(sum("book", "claimed"), sum("hold", "claims"), "and what is asked back");
         assert_eq!((book_homes, taken), (homes, holds), "the book has the sums");
         assert!(taken <= book_homes, "{taken} taken of {book_homes}");
         (claims.sum(), (homes + kept + gone) * units)

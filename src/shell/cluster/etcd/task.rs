@@ -217,7 +217,7 @@ impl Driver {
                 borrowed: in_etcd(if view.until.is_some_and(|until| until <= now.tick) {
                     Licenses::ZERO
                 } else {
-                    view.held
+                    view.held.plus(view.lowered)
                 }),
             })
         });
