@@ -87,7 +87,7 @@ impl Pools for Gate {
 /// Calls per second at a node: every five seconds another tenth of the nodes has five times as much as the rest.
 fn load(node: usize, count: usize, second: u64) -> u32 {
     let shift = usize::try_from(second / 5).unwrap_or(0);
-    let hot = (node + shift * 7) % 10 == 0 || count < 10 && node == shift % count;
+    let hot = (node + shift * 7).is_multiple_of(10) || count < 10 && node == shift % count;
     if hot { 300 } else { 60 }
 }
 
