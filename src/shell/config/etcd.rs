@@ -128,7 +128,7 @@ pub(super) const KEYS: &[Key] = &[
         4,
         60,
         "seconds",
-        "The term of a chunk of calls per second, in seconds. A node that doesn't reach etcd uses its chunk for this\nlong less a second, counted from its last word; what a killed node held is free after it. Sessions have no term.",
+        "The term of a chunk of calls per second, in seconds. A node that doesn't reach etcd uses its chunk\nfor so long less a second; what a killed node held is free after it. Sessions have no term.",
     ),
     number(
         "cluster.etcd.timeout_ms",
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn etcd_without_an_endpoint_or_with_a_half_of_a_pair_is_refused_all_at_once() {
         let text = "[cluster]\nledger = 'etcd'\n[cluster.etcd]\nuser = 'callgate'\nkey_file = 'k'\n";
-        let expected = ["cluster.etcd.endpoints", "cluster.etcd.password_file", "cluster.etcd.certificate_file"];
+        let expected = ["cluster.etcd.certificate_file", "cluster.etcd.endpoints", "cluster.etcd.password_file"];
         assert_eq!(problems(text), expected);
     }
 
