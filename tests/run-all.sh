@@ -46,6 +46,9 @@ PACKAGES=(
     "openssl:/usr/bin/openssl"
     "squid:/usr/sbin/squid"
     "libfaketime:/usr/lib/*/faketime/libfaketimeMT.so.1"
+    "etcd-server:/usr/bin/etcd"
+    "protobuf-compiler:/usr/bin/protoc"
+    "libprotobuf-dev:/usr/include/google/protobuf/descriptor.proto"
     "postgresql:/usr/lib/postgresql/*/bin/initdb"
     "libxml2-utils:/usr/bin/xmllint"
     "python3-aiosmtpd:/usr/lib/python3/dist-packages/aiosmtpd/__init__.py"
@@ -71,6 +74,8 @@ STARTED=$SECONDS
 PASSED=0 FAILED=0
 SUMMARY=()
 PROFILE=(--profile ci)
+# All that can be built, in one build. What users get by default is checked beside the pure part.
+FEATURES=(--features etcd)
 
 listed() { case ",$2," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
 wanted() {
@@ -159,9 +164,11 @@ prepare_venv() {
 }
 
 run_fmt() { cargo fmt --all -- --check; }
-run_clippy() { cargo clippy "${PROFILE[@]}" --workspace --all-targets --locked -- -D warnings; }
-run_purity() { cargo check "${PROFILE[@]}" --no-default-features --lib --locked; }
-run_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${PROFILE[@]}" --no-deps --locked; }
+run_clippy() { cargo clippy "${PROFILE[@]}" "${FEATURES[@]}" --workspace --all-targets --locked -- -D warnings; }
+run_purity() {
+    cargo check "${PROFILE[@]}" --no-default-features --lib --locked && cargo check "${PROFILE[@]}" --bins --locked
+}
+run_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${PROFILE[@]}" "${FEATURES[@]}" --no-deps --locked; }
 run_deny() {
     prepare_venv || return 1
     # The advisory database lives on a public Git host: see deny.toml.
@@ -173,28 +180,28 @@ run_scenarios() { # $1 nextest expression, $2 threads, then the arguments of the
     local expression="$1" threads="$2"
     shift 2
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --test scenarios --run-ignored only \
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --test scenarios --run-ignored only \
             --test-threads "$threads" --success-output immediate -E "$expression"
     else
-        cargo test "${PROFILE[@]}" --locked --test scenarios -- --ignored --nocapture --test-threads "$threads" "$@"
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test scenarios -- --ignored --nocapture --test-threads "$threads" "$@"
     fi
 }
 run_tidy() {
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --test scenarios -E 'test(/^tidy::/)'
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --test scenarios -E 'test(/^tidy::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --test scenarios tidy::
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test scenarios tidy::
     fi
 }
 run_tests() {
     [ "$LONG" -eq 1 ] && export PROPTEST_CASES="${PROPTEST_CASES:-4096}"
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --lib --bins --test scenarios -E 'not test(/^(tidy|fuzz_smoke)::/)'
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --lib --bins --test scenarios -E 'not test(/^(tidy|fuzz_smoke)::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --lib --bins --test scenarios -- --skip tidy:: --skip fuzz_smoke::
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --lib --bins --test scenarios -- --skip tidy:: --skip fuzz_smoke::
     fi
 }
-run_doctests() { cargo test "${PROFILE[@]}" --locked --doc; }
+run_doctests() { cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --doc; }
 run_loom() {
     # A directory of its own: the flag changes every crate, and must not throw the others' builds away.
     export RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
@@ -205,7 +212,7 @@ run_sim() { # the simulator of the cluster: a bounded number of seeds, unless mo
     [ "$LONG" -eq 1 ] && SIM_SEEDS="${SIM_SEEDS:-100000}"
     [ -n "$SIM_SEEDS" ] && export CALLGATE_SIM_SEEDS="$SIM_SEEDS" CALLGATE_SIM_MUTANTS=1000
     # Each test uses all cores itself.
-    cargo test "${PROFILE[@]}" --locked --test sim -- --nocapture --test-threads 1
+    cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test sim -- --nocapture --test-threads 1
 }
 run_soak() {
     echo "soak for $SOAK_SECONDS seconds; set CALLGATE_SOAK_SEED to replay a client's choices"
@@ -243,9 +250,9 @@ run_fuzz() {
         done
     fi
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --test scenarios -E 'test(/^fuzz_smoke::/)'
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --test scenarios -E 'test(/^fuzz_smoke::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --test scenarios fuzz_smoke::
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test scenarios fuzz_smoke::
     fi
 }
 

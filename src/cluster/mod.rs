@@ -27,6 +27,7 @@
 //! | `view` | what people see of it |
 //! | `engine` | lending at one node: messages and time in, messages, records and resizes out |
 //! | `node` | one node: lending, membership, retention and the census together |
+//! | [`chunks`] | where a mesh is outgrown: chunks of licenses that lie in etcd |
 //!
 //! # Driving it
 //!
@@ -43,6 +44,7 @@
 //! What must stay true: the invariants I1 to I11 that `tests/sim` checks after every step.
 
 mod action;
+pub mod chunks;
 mod engine;
 pub mod export;
 mod fence;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::etcd::{Etcd, LedgerEngine};
 use super::schema::{Key, Kind, Reload};
 use super::targets::HostPort;
 use super::validate::Validation;
@@ -39,6 +40,10 @@ pub struct Cluster {
     pub peers: BTreeMap<String, ClusterPeer>,
     /// How lending goes about.
     pub parameters: Parameters,
+    /// Who lends.
+    pub ledger: LedgerEngine,
+    /// Where etcd is, if it does.
+    pub etcd: Etcd,
 }
 
 /// `[cluster.peers.<name>]`: one member.
@@ -61,6 +66,8 @@ impl Cluster {
             share: if profile.cluster.share { "all" } else { "none" }.to_owned(),
             peers: BTreeMap::new(),
             parameters: Parameters { retention: retention(profile), ..Parameters::default() },
+            ledger: LedgerEngine::Mesh,
+            etcd: Etcd::default(),
         }
     }
 
@@ -332,6 +339,14 @@ impl Validation<'_> {
         let cluster = &self.config.cluster;
         self.peers();
         self.shared_types();
+        self.etcd();
+        if cluster.ledger == LedgerEngine::Etcd {
+            if cluster.listen.0.is_some() {
+                self.warnings
+                    .push("cluster.ledger is \"etcd\": cluster.listen and cluster.peers are not used".to_owned());
+            }
+            return;
+        }
         if cluster.listen.0.is_none() {
             if !cluster.peers.is_empty() {
                 self.warnings.push("cluster.listen is \"off\": cluster.peers are not talked to".to_owned());
