@@ -1,4 +1,4 @@
-//! A node that leaves: it gives back what it holds, and waits for what it lent. And one that an operator says is gone.
+//! A node that leaves: it gives back what it holds, and waits for what it lent.
 
 use super::{Cluster, DRAIN_STEP_MS, Drain};
 use crate::cluster::action::{Action, Event};
