@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3Builder;
 use super::policy::GroupLimits;
 use crate::limits::{Pool, RatePolicy, RateWindow};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::units::{Cps, Tick};
+use crate::units::{Cps, NANOS_PER_SECOND, Tick};
 
 /// The name that unlisted names share once the registry is full.
 const OVERFLOW: &[u8] = b"(other)";
@@ -87,6 +87,8 @@ pub(crate) struct Groups {
     slots: Box<[OnceLock<Group>]>,
     count: AtomicU32,
     refused: AtomicU64,
+    /// The instant as of which a group that is made now starts full, in nanoseconds; 0 if its last second is known to be empty.
+    full_as_of: AtomicU64,
 }
 
 impl Groups {
@@ -98,6 +100,26 @@ impl Groups {
             slots,
             count: AtomicU32::new(0),
             refused: AtomicU64::new(0),
+            full_as_of: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets every window start full, also those of names that are first heard of within the next second.
+    pub(crate) fn fill(&self, now: Tick) {
+        // Relaxed: set before the first request.
+        self.full_as_of.store(now.0, Ordering::Relaxed);
+        for (_, group) in self.iter() {
+            if let Some(window) = group.rate.load().as_ref() {
+                window.fill(now);
+            }
+        }
+    }
+
+    /// Housekeeping: what [`Groups::fill`] did not know is over after a second.
+    pub(crate) fn settle(&self, now: Tick) {
+        let full_as_of = self.full_as_of.load(Ordering::Relaxed);
+        if full_as_of != 0 && now.nanos_since(Tick(full_as_of)) > 2 * NANOS_PER_SECOND {
+            self.full_as_of.store(0, Ordering::Relaxed);
         }
     }
 
@@ -109,12 +131,6 @@ impl Groups {
     /// Every group, with its number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Group)> {
         (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(number, slot)| Some((number, slot.get()?)))
-    }
-
-    /// The group of this name, if it has a number.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&Group> {
-        let number = *self.by_name.get(name)?;
-        self.get(number)
     }
 
     /// Whether all these names have a place of their own, or would find one.
@@ -179,7 +195,11 @@ impl Groups {
                 let number = self.count.fetch_add(1, Ordering::Relaxed).min(max);
                 let Ok(number) = u16::try_from(number) else { return Resolved::Uncounted };
                 if let Some(slot) = self.slots.get(usize::from(number)) {
-                    slot.get_or_init(|| Group::new(name, limits, policy, listed));
+                    let group = slot.get_or_init(|| Group::new(name, limits, policy, listed));
+                    let full_as_of = self.full_as_of.load(Ordering::Relaxed);
+                    if let Some(window) = group.rate.load().as_ref().filter(|_| full_as_of != 0) {
+                        window.fill(Tick(full_as_of));
+                    }
                 }
                 vacant.insert(number);
                 Resolved::Created(number)

@@ -111,7 +111,10 @@ impl<J: Journal> Gate<J> {
             let mut budget = LOOKS_PER_HOLD;
             while sweep.place < end && budget > 0 {
                 let entry = shard.table.entry(sweep.place);
-                let of_proxy = entry.is_live() && super::entry::number(entry.proxy) == Some(proxy);
+                // A registration stays: see `resync`.
+                let of_proxy = entry.is_live()
+                    && !entry.has(flag::REGISTRATION)
+                    && super::entry::number(entry.proxy) == Some(proxy);
                 // Older than the restart whose grace is over; calls of a still newer life have a grace of their own.
                 let age = sweep.generation.wrapping_sub(entry.generation);
                 if of_proxy && (1..0x8000).contains(&age) {
@@ -147,6 +150,7 @@ impl<J: Journal> Gate<J> {
             settings.rate.touch(now.tick);
         }
         for groups in [&self.resources.trunks, &self.resources.tenants] {
+            groups.settle(now.tick);
             for (_, group) in groups.iter() {
                 if let Some(window) = group.rate.load().as_ref() {
                     group.rate_peak.fetch_max(window.used(now.tick), Ordering::Relaxed);

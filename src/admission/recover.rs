@@ -6,9 +6,11 @@ use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::entry::{Entry, Step, flag, number, state, stored};
 use super::gate::Gate;
+use super::groups::Resolved;
 use super::policy::Mode;
 use super::proxies::Proxies;
 use super::record::{FLAG_HEARD, FLAG_RATE_TAKEN, FLAG_SUSPECT, Journal, LiveRecord, NameClass, Record};
+use super::resources::Settings;
 use super::shard::{Scene, Shard};
 use super::table::Memory;
 use crate::units::{CallKey, NANOS_PER_SECOND, Now, Tick};
@@ -158,6 +160,8 @@ impl<J: Journal> Gate<J> {
             }
         }
         self.recover_stamps(&replay, now, &mut recovery);
+        // Whether the latch was closed is not known.
+        self.resources.watermark.mark().close_unless_low();
         recovery
     }
 
@@ -179,6 +183,20 @@ impl<J: Journal> Gate<J> {
         numbers
     }
 
+    /// The present number of a trunk or tenant of the journal, made anew where it has none yet.
+    fn recover_group(&self, settings: &Settings, replay: &Replay, class: NameClass, was: Option<u16>) -> Option<u16> {
+        let policy = &settings.policy;
+        let (groups, default) = match class {
+            NameClass::Trunk => (&self.resources.trunks, policy.trunk_default),
+            NameClass::Tenant => (&self.resources.tenants, policy.tenant_default),
+            NameClass::Proxy | NameClass::LicenseType => return None,
+        };
+        match groups.resolve(replay.name(class, was)?, default, policy.rate_policy, false) {
+            Resolved::Known(number) | Resolved::Created(number) => Some(number),
+            Resolved::Uncounted | Resolved::Unknown => None,
+        }
+    }
+
     fn recover_call(
         &self,
         scene: &Scene<'_>,
@@ -192,16 +210,8 @@ impl<J: Journal> Gate<J> {
             recovery.lapsed += 1;
             return;
         }
-        let policy = &scene.settings.policy;
-        let group = |class, number, groups: &super::groups::Groups, default| {
-            let name = replay.name(class, number)?;
-            match groups.resolve(name, default, policy.rate_policy, false) {
-                super::groups::Resolved::Known(number) | super::groups::Resolved::Created(number) => Some(number),
-                super::groups::Resolved::Uncounted | super::groups::Resolved::Unknown => None,
-            }
-        };
-        let trunk = group(NameClass::Trunk, live.trunk, &self.resources.trunks, policy.trunk_default);
-        let tenant = group(NameClass::Tenant, live.tenant, &self.resources.tenants, policy.tenant_default);
+        let trunk = self.recover_group(scene.settings, replay, NameClass::Trunk, live.trunk);
+        let tenant = self.recover_group(scene.settings, replay, NameClass::Tenant, live.tenant);
         let license_type =
             replay.name(NameClass::LicenseType, live.license_type).and_then(|name| self.resources.types.number(name));
         let proxy = live.proxy.and_then(|was| proxies.get(&was)).copied();
@@ -230,7 +240,9 @@ impl<J: Journal> Gate<J> {
         entry.generation = generation;
         entry.flags = live.flags & flag::JOURNALED & !flag::EXPORT_COUNTED | flag::RECOVERED;
         entry.set_seq(live.seq);
-        if policy.mode == Mode::Enforce {
+        // Whether its last attempt paid is not known (a later one may have, or was let off): the next one does.
+        entry.set(flag::NEXT_PAYS, true);
+        if scene.settings.policy.mode == Mode::Enforce {
             // Shadow mode was left before the restart, or with it: the call counts like any other.
             entry.flags &= !flag::SHADOW;
         }
@@ -254,7 +266,8 @@ impl<J: Journal> Gate<J> {
                 (NameClass::Trunk, trunk, &self.resources.trunks),
                 (NameClass::Tenant, tenant, &self.resources.tenants),
             ] {
-                let group = replay.name(class, was).and_then(|name| groups.find(name));
+                // Also of a name that no live call has and no list: its window is the default's.
+                let group = self.recover_group(&settings, replay, class, was).and_then(|number| groups.get(number));
                 if let Some(window) = group.and_then(|group| group.rate.load_full()) {
                     window.restore(at, now.tick);
                 }
@@ -268,11 +281,7 @@ impl<J: Journal> Gate<J> {
     pub fn fill_windows(&self, now: Now) {
         self.settings().rate.fill(now.tick);
         for groups in [&self.resources.trunks, &self.resources.tenants] {
-            for (_, group) in groups.iter() {
-                if let Some(window) = group.rate.load().as_ref() {
-                    window.fill(now.tick);
-                }
-            }
+            groups.fill(now.tick);
         }
     }
 

@@ -1,4 +1,8 @@
 //! Proxies that restart: epochs, suspects, and RESYNC, by which a proxy names the calls that it still has.
+//!
+//! Both free calls alone, never registrations. A proxy's list is one of dialogs, and a call whose end was lost would hold its slot for
+//! hours; a registration is in no such list, mostly outlives the proxy (in its database), and ends by its own Expires unless its
+//! user agent renews it.
 
 use super::entry::{Step, flag, number, state, stored};
 use super::gate::{Gate, ResyncError, ResyncOutcome, ResyncToken};
@@ -133,7 +137,7 @@ impl<J: Journal> Gate<J> {
         self.walk(|shard, place| {
             let entry = shard.table.entry(place);
             // Admitted in BEGIN's own step is taken for later: it stays.
-            let of_proxy = number(entry.proxy) == Some(open.proxy);
+            let of_proxy = number(entry.proxy) == Some(open.proxy) && !entry.has(flag::REGISTRATION);
             // Named by this RESYNC, or by one that began meanwhile.
             let named = entry.resync != 0 && entry.resync.wrapping_sub(open.serial) < 0x8000;
             let frees = of_proxy && !named && entry.admitted < begun;

@@ -216,6 +216,13 @@ impl Word {
         self
     }
 
+    /// Closes the latch wherever a closed one would still be closed.
+    const fn close_unless_low(mut self, limits: WatermarkLimits) -> Self {
+        let closes = !matches!(limits.latch, Latch::Spare);
+        self.latched = self.latched || (closes && self.used(limits) >= limits.low_mark());
+        self
+    }
+
     /// Opens the latch if use is below the low mark.
     const fn open_if_low(mut self, limits: WatermarkLimits) -> Self {
         self.latched = self.latched && self.used(limits) >= limits.low_mark();
@@ -335,6 +342,12 @@ impl Watermark {
     pub fn force(&self, webrtc: bool) {
         let (word, limits) = self.change(|word, limits| word.plus_one(webrtc).close_if_reached(limits));
         self.note(word, limits);
+    }
+
+    /// For a start whose sessions are known again, but not whether the latch was closed: it is, unless use is below the
+    /// low mark. A latch that a restart opened would let use return to the limit again and again.
+    pub fn close_unless_low(&self) {
+        self.change(Word::close_unless_low);
     }
 
     /// A committed session ended. `webrtc` as it was taken, whatever was switched meanwhile.

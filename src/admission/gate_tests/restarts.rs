@@ -218,6 +218,68 @@ fn what_took_a_license_without_a_call_of_its_own_is_in_the_window_too() {
 }
 
 #[test]
+fn a_restart_opens_no_second_window_for_a_trunk_or_tenant_that_is_not_listed() {
+    let default = GroupLimits { cps: Some(Cps::saturating(5)), sessions: None };
+    let policy = Policy { trunk_default: default, tenant_default: default, ..open_policy() };
+    let of = |trunk: &'static str, tenant: &'static str, text| Admit {
+        trunk: Some(name(trunk)),
+        tenant: Some(name(tenant)),
+        ..call(text)
+    };
+    let rig = Rig::new(policy.clone());
+    for text in ["a", "b", "c", "d", "e"] {
+        assert_eq!(rig.cause(&of("t", "u", text)), Cause::Ok);
+        assert!(rig.release(text), "nothing is live that could bring the names back");
+    }
+    let mut next = Rig::new(policy);
+    next.now = rig.now;
+    next.pass_millis(500);
+    next.gate.recover(names_then_journal(&rig), 0, next.now);
+    assert_eq!((next.used("trunk-cps:t"), next.used("tenant-cps:u")), (5, 5));
+    assert_eq!(next.cause(&of("t", "other", "f")), Cause::TrunkCps);
+    assert_eq!(next.cause(&of("other", "u", "g")), Cause::TenantCps);
+    next.pass_millis(600);
+    assert_eq!(next.cause(&of("t", "u", "h")), Cause::Ok);
+}
+
+#[test]
+fn a_restart_gives_no_free_attempt() {
+    let rig = Rig::new(limited());
+    assert_eq!(rig.cause(&call("a")), Cause::Ok);
+    rig.release("a");
+    assert_eq!(rig.cause(&call("a")), Cause::Ok, "behind a challenge: free");
+    assert_eq!(rig.used("cps"), 1);
+    let (mut next, _) = successor(&rig, names_then_journal(&rig), 10);
+    next.release("a");
+    assert_eq!(next.cause(&call("a")), Cause::Ok);
+    assert_eq!(next.used("cps"), 2, "the third attempt pays, as it would have without the restart");
+    next.pass(2);
+    next.release("a");
+    assert_eq!((next.cause(&call("a")), next.used("cps")), (Cause::Ok, 0), "and the one behind it is free again");
+}
+
+#[test]
+fn a_restart_opens_no_latch() {
+    let policy =
+        || Policy { export_control: Some(ExportControl { limit: 200, ..ExportControl::default() }), ..open_policy() };
+    let rig = Rig::new(policy());
+    let ids: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    for text in &ids {
+        assert_eq!(rig.cause(&call(text)), Cause::Ok);
+    }
+    rig.release("0");
+    assert_eq!(rig.cause(&call("more")), Cause::ExportControl);
+    let mut next = Rig::new(policy());
+    next.now = rig.now;
+    next.gate.recover(names_then_journal(&rig), 0, next.now);
+    assert_eq!((next.used("export-control"), next.cause(&call("other"))), (199, Cause::ExportControl));
+    next.release("1");
+    assert_eq!(next.cause(&call("another")), Cause::ExportControl, "198 is the low mark, not below it");
+    next.release("2");
+    assert_eq!(next.cause(&call("last")), Cause::Ok);
+}
+
+#[test]
 fn leases_that_end_while_the_sidecar_is_away_are_over() {
     let rig = Rig::new(limited());
     rig.admit(&Admit { ttl_s: Some(5), ..call("a") });
@@ -410,6 +472,38 @@ fn windows_start_full_where_the_last_second_is_not_known() {
     assert_eq!(rig.cause(&call("a")), Cause::Cps);
     rig.pass_millis(1_100);
     assert_eq!(rig.cause(&call_with_seq("a", 2)), Cause::Ok);
+}
+
+#[test]
+fn so_does_the_window_of_a_trunk_first_heard_of_behind_such_a_start() {
+    let default = GroupLimits { cps: Some(Cps::saturating(5)), sessions: None };
+    let mut rig = Rig::new(Policy { trunk_default: default, ..open_policy() });
+    rig.gate.fill_windows(rig.now);
+    let on = |text| Admit { trunk: Some(name("t")), ..call(text) };
+    rig.pass_millis(900);
+    assert_eq!(rig.cause(&on("a")), Cause::TrunkCps);
+    rig.pass_millis(200);
+    assert_eq!(rig.cause(&on("b")), Cause::Ok);
+    rig.live_through(3);
+    for text in ["c", "d", "e", "f", "g"] {
+        assert_eq!(rig.cause(&Admit { trunk: Some(name("u")), ..call(text) }), Cause::Ok);
+    }
+}
+
+#[test]
+fn neither_a_resync_nor_a_new_epoch_frees_a_registration() {
+    let mut rig = Rig::open();
+    restart(&rig, "p", 1);
+    rig.admit(&Admit { kind: Kind::Registration, ttl_s: Some(600), ..from("p", "aor") });
+    rig.admit(&from("p", "dialog"));
+    rig.pass(1);
+    let token = rig.gate.resync_begin(name("p"), rig.now).unwrap();
+    let outcome = rig.gate.resync_end(token, rig.now).unwrap();
+    assert_eq!(outcome, ResyncOutcome { kept: 0, adopted: 0, released: 1 }, "the proxy lists dialogs");
+    restart(&rig, "p", 2);
+    assert_eq!(rig.live_through(61).suspects_freed, 0);
+    assert_eq!(rig.status().registrations_live, 1);
+    assert_eq!(rig.live_through(600).lapsed, 1, "it ends by its own Expires");
 }
 
 #[test]
