@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::entry::flag;
 use super::gate::Gate;
+use super::pools::NodePool;
 use super::record::Journal;
 use super::shard::Exit;
 use super::view::LevelChange;
@@ -49,7 +50,15 @@ pub(super) struct Sweep {
 
 /// The levels of the watched limits.
 #[derive(Debug, Default)]
-pub(super) struct Watches(HashMap<String, LevelWatch>);
+pub(super) struct Watches(HashMap<String, Watched>);
+
+/// One of them.
+#[derive(Debug, Default)]
+struct Watched {
+    level: LevelWatch,
+    /// Units refused for want of this limit, as of the last look.
+    refused: u64,
+}
 
 impl<J: Journal> Gate<J> {
     /// Ends leases, frees suspects, watches levels: a bounded piece of work. Call it every 50 ms or so.
@@ -59,7 +68,7 @@ impl<J: Journal> Gate<J> {
         self.proxies.abort_overdue(u64::from(self.policy().leases.resync_s) * NANOS_PER_SECOND, now.tick);
         self.free_suspects(now, &mut done);
         self.touch(now);
-        self.watch(&mut done);
+        self.watch(now, &mut done);
         done
     }
 
@@ -162,36 +171,47 @@ impl<J: Journal> Gate<J> {
         }
     }
 
-    fn watch(&self, done: &mut Housekeeping) {
+    /// Looks at each limit's level. A limit that refused since the last look, or that is latched, is reached, however little is in use
+    /// at this instant: calls end between two looks.
+    fn watch(&self, now: Now, done: &mut Housekeeping) {
         let mut watches = self.watches.lock();
-        let mut watch = |name: &str, used: u32, limit: Option<u32>| {
-            let Some(limit) = limit.filter(|limit| *limit > 0) else {
-                // No limit (any more): what was near it isn't.
-                if let Some(level) = watches.0.remove(name).map(|watch| watch.level()).filter(|l| *l != Level::Normal) {
-                    let change =
-                        LevelChange { limit_name: name.to_owned(), from: level, to: Level::Normal, limit: 0, used };
-                    done.levels.push(change);
-                }
-                return;
-            };
+        let mut watch = |name: &str, used: u32, limit: Option<u32>, (latched, refused): (bool, u64)| {
             let watch = match watches.0.get_mut(name) {
                 Some(watch) => watch,
                 None => watches.0.entry(name.to_owned()).or_default(),
             };
-            if let Some((from, to)) = watch.observe(used, limit) {
+            let refuses = latched || refused > watch.refused;
+            watch.refused = refused;
+            let Some(limit) = limit.filter(|limit| *limit > 0) else {
+                // No limit (any more): what was near it isn't.
+                let from = std::mem::take(&mut watch.level).level();
+                if from != Level::Normal {
+                    let change = LevelChange { limit_name: name.to_owned(), from, to: Level::Normal, limit: 0, used };
+                    done.levels.push(change);
+                }
+                return;
+            };
+            let level_of = if refuses { used.max(limit) } else { used };
+            if let Some((from, to)) = watch.level.observe(level_of, limit) {
                 done.levels.push(LevelChange { limit_name: name.to_owned(), from, to, limit, used });
             }
         };
         let settings = self.settings();
+        let refused = |pool| (false, self.pool_offered(pool).refused);
+        let rate = settings.policy.rate.filter(|_| settings.policy.rate_enforced);
+        let rate = rate.map(|_| settings.rate.limit(now.tick));
+        watch("cps", settings.rate.used(now.tick).used, rate, refused(NodePool::Rate));
         let export = settings.policy.export_control;
         let mark = self.resources.watermark.mark().view();
-        watch("export-control", mark.count, export.map(|_| mark.limit));
-        watch("webrtc", mark.webrtc, export.filter(|export| export.webrtc).map(|export| export.webrtc_limit));
-        for (name, limit, used, _) in self.resources.types.views() {
-            watch(&format!("sessions:{name}"), used, limit);
+        let latched = (mark.latched, refused(NodePool::Export).1);
+        watch("export-control", mark.count, export.map(|_| mark.limit), latched);
+        let webrtc = export.filter(|export| export.webrtc).and(mark.webrtc_limit);
+        watch("webrtc", mark.webrtc, webrtc, refused(NodePool::Webrtc));
+        for (number, (name, limit, used, _)) in (0..=u16::MAX).zip(self.resources.types.views()) {
+            watch(&format!("sessions:{name}"), used, limit, refused(NodePool::Type(number)));
         }
         let live = self.tables().fold(0_u32, |sum, (live, _)| sum.saturating_add(live));
-        watch("calls", live, Some(self.bounds.calls_max));
+        watch("calls", live, Some(self.bounds.calls_max), (false, 0));
     }
 
     /// Live entries and memories of each shard.

@@ -343,6 +343,70 @@ fn a_lower_rate_counts_at_once_and_another_algorithm_starts_full() {
     assert!(rig.gate.set_policy(policy, rig.now).is_err());
 }
 
+/// The levels that housekeeping tells of one limit.
+fn levels(rig: &Rig, limit: &str) -> Vec<Level> {
+    rig.housekeep().levels.iter().filter(|change| change.limit_name == limit).map(|change| change.to).collect()
+}
+
+#[test]
+fn a_latched_limit_is_reached_although_less_is_in_use() {
+    let export_control = Some(ExportControl { limit: 200, ..ExportControl::default() });
+    let rig = Rig::new(Policy { export_control, ..open_policy() });
+    let ids: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    for text in &ids {
+        rig.admit(&call(text));
+    }
+    rig.release("0");
+    rig.release("1");
+    assert_eq!(
+        levels(&rig, "export-control"),
+        [Level::Reached],
+        "between two looks two calls ended, and the latch is closed"
+    );
+    rig.release("2");
+    assert_eq!(levels(&rig, "export-control"), [Level::Near]);
+}
+
+#[test]
+fn a_limit_that_refused_between_two_looks_is_reached_although_calls_ended_since() {
+    let rig = Rig::new(Policy {
+        export_control: Some(ExportControl { webrtc: true, webrtc_limit: 2, ..ExportControl::default() }),
+        license_types: vec![LicenseType { name: "s".to_owned(), count: Some(4), overage: false, tier: None }],
+        default_type_call: Some(0),
+        ..open_policy()
+    });
+    let webrtc = |text| Admit { webrtc: true, ..call(text) };
+    for text in ["a", "b"] {
+        assert_eq!(rig.cause(&webrtc(text)), Cause::Ok);
+    }
+    assert_eq!(rig.cause(&webrtc("c")), Cause::Webrtc);
+    for text in ["d", "e"] {
+        assert_eq!(rig.cause(&call(text)), Cause::Ok);
+    }
+    assert_eq!(rig.cause(&call("f")), Cause::Sessions);
+    for text in ["a", "b", "d"] {
+        rig.release(text);
+    }
+    let told = rig.housekeep().levels;
+    let of = |limit| told.iter().find(|change| change.limit_name == limit).map(|change| change.to);
+    assert_eq!((of("webrtc"), of("sessions:s")), (Some(Level::Reached), Some(Level::Reached)));
+    assert_eq!(levels(&rig, "webrtc"), [Level::Normal], "nothing was refused since");
+}
+
+#[test]
+fn the_nodes_rate_has_levels_too() {
+    let mut rig = Rig::new(Policy { rate: Some(Cps::saturating(10)), ..Policy::default() });
+    let ids: Vec<String> = (0..11).map(|number| number.to_string()).collect();
+    for text in &ids[..9] {
+        rig.admit(&call(text));
+    }
+    assert_eq!(levels(&rig, "cps"), [Level::Near]);
+    assert_eq!((rig.cause(&call("9")), rig.cause(&call("10"))), (Cause::Ok, Cause::Cps));
+    assert_eq!(levels(&rig, "cps"), [Level::Reached]);
+    rig.pass(2);
+    assert_eq!(levels(&rig, "cps"), [Level::Normal]);
+}
+
 #[test]
 fn levels_are_told_at_90_and_100_percent_and_cleared_one_percent_lower() {
     let export = ExportControl { limit: 100, ..ExportControl::default() };

@@ -1,7 +1,7 @@
 //! How full a limit is, told as events and alarms.
 //!
-//! A rise is told at once. The gate's levels have a hysteresis of their own; a rate moves so much faster than a number of
-//! sessions that its fall is told only after it stayed low for a while, or each second would bring an alarm.
+//! A rise is told at once. The gate's levels have a hysteresis of their own; but use moves so much faster than people read that
+//! a fall is told only after it stayed low for a while, or each second would bring an alarm.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::shell::context::Context;
 use crate::shell::telemetry::{AlarmId, EventKind, Raise, Severity};
 use crate::units::{Now, Tick};
 
-/// How long a rate must stay low before that is told.
-const RATE_SETTLE_S: u64 = 5;
+/// How long a limit's use must stay low before that is told.
+const SETTLE_S: u64 = 5;
 
-/// Levels of rates that fell and may rise again soon. Bounded by the number of limits.
+/// Levels that fell and may rise again soon. Bounded by the number of limits.
 #[derive(Debug, Default)]
 pub(super) struct LevelWatch {
     falling: BTreeMap<String, Falling>,
@@ -40,8 +40,8 @@ impl LevelWatch {
         if change.to == change.from {
             return;
         }
-        if change.to < change.from && is_rate(&change.limit_name) {
-            let tell_at = now.tick.plus_secs(RATE_SETTLE_S);
+        if change.to < change.from {
+            let tell_at = now.tick.plus_secs(SETTLE_S);
             self.falling.insert(change.limit_name.clone(), Falling { from: change.from, change, tell_at });
             return;
         }
@@ -63,10 +63,6 @@ impl LevelWatch {
     }
 }
 
-fn is_rate(limit: &str) -> bool {
-    limit == "cps" || limit.starts_with("trunk-cps:") || limit.starts_with("tenant-cps:")
-}
-
 fn tell(context: &Context, change: &LevelChange, now: Now) {
     let LevelChange { limit_name, to, limit, used, .. } = change;
     let (severity, text) = match to {
@@ -81,7 +77,7 @@ fn tell(context: &Context, change: &LevelChange, now: Now) {
     let shadow = context.gate.policy().mode == Mode::Shadow;
     // 90 % and 100 % are two alarms: the first stays while the second is active.
     if *to >= Level::Near {
-        context.alarms.raise(near(limit_name, *limit, *used, shadow), now.wall);
+        context.alarms.raise(near(limit_name, *limit, *used, *to, shadow), now.wall);
     } else {
         context.alarms.clear(AlarmId::CapNear, limit_name, now.wall);
     }
@@ -92,13 +88,17 @@ fn tell(context: &Context, change: &LevelChange, now: Now) {
     }
 }
 
-fn near(name: &str, limit: u32, used: u32, shadow: bool) -> Raise {
+fn near(name: &str, limit: u32, used: u32, level: Level, shadow: bool) -> Raise {
+    let effect = match level {
+        Level::Normal | Level::Near => "No call is refused because of it yet.",
+        Level::Reached => "The limit itself is reached: see CAP_REACHED.",
+    };
     Raise {
         id: AlarmId::CapNear,
         subject: name.to_owned(),
         severity: Severity::Warning,
         what: format!("{} is at 90 % of its limit or more: {used} of {limit}.", subject(name)),
-        effect: "No call is refused because of it yet.".to_owned(),
+        effect: effect.to_owned(),
         next: if shadow {
             "At 100 % calls would be refused; shadow mode only counts them.".to_owned()
         } else {
@@ -136,16 +136,11 @@ fn reached(name: &str, limit: u32, shadow: bool) -> Raise {
 fn subject(name: &str) -> String {
     match name.split_once(':') {
         Some(("sessions", of)) => format!("The number of {of} session licenses in use"),
-        Some(("trunk-cps", of)) => format!("The call rate of trunk {of}"),
-        Some(("trunk-sessions", of)) => format!("The number of sessions of trunk {of}"),
-        Some(("tenant-cps", of)) => format!("The call rate of tenant {of}"),
-        Some(("tenant-sessions", of)) => format!("The number of sessions of tenant {of}"),
         _ => match name {
             "cps" => "The node's call rate".to_owned(),
             "export-control" => "The number of calls and registrations under export control".to_owned(),
             "webrtc" => "The number of WebRTC sessions".to_owned(),
             "calls" => "The table of live calls".to_owned(),
-            "memories" => "The table of remembered refusals and releases".to_owned(),
             other => format!("The limit {other}"),
         },
     }
@@ -156,16 +151,15 @@ fn refusal(name: &str) -> String {
         Some(("sessions", _)) => "sessions",
         Some((class, _)) => class,
         None if name == "calls" => "capacity",
-        None if name == "memories" => return "the oldest memories are dropped early, no call is refused".to_owned(),
         None => name,
     };
     format!("new calls beyond it are refused with cause {cause}")
 }
 
 fn recovery(name: &str, limit: u32) -> String {
-    if is_rate(name) {
+    if name == "cps" {
         "Each second brings room for new calls".to_owned()
-    } else if name == "export-control" || name == "webrtc" {
+    } else if name == "export-control" {
         format!("New calls pass again once use is below {}", limit - limit / 100)
     } else {
         "New calls pass again as calls end".to_owned()
@@ -177,15 +171,10 @@ fn remedy(name: &str) -> String {
         Some(("sessions", _)) => {
             "License more sessions (license.sessions, license.types), or look for calls that are never released"
         }
-        Some((class, _)) if class.starts_with("trunk") => {
-            "Raise the trunk's limits ([[trunk]]), or ask its operator to send less"
-        }
-        Some(_) => "Raise the tenant's limits ([[tenant]]), or ask it to send less",
-        None => match name {
+        Some(_) | None => match name {
             "cps" => "License more calls per second (license.count), or spread the load over more nodes",
             "export-control" | "webrtc" => "Spread the load over more nodes, or look for calls that are never released",
             "calls" => "Raise admission.calls_max and restart, or look for calls that are never released",
-            "memories" => "Raise admission.memories_max and restart if this lasts",
             _ => "Raise the limit, or spread the load over more nodes",
         },
     };
@@ -199,8 +188,8 @@ mod tests {
     #[test]
     fn an_alarm_says_what_it_does_to_calls_and_what_to_do() {
         insta::assert_debug_snapshot!("reached_cps", reached("cps", 100, false));
-        insta::assert_debug_snapshot!("near_sessions", near("sessions:premium", 10, 9, false));
+        insta::assert_debug_snapshot!("near_sessions", near("sessions:premium", 10, 9, Level::Near, false));
         insta::assert_debug_snapshot!("reached_export_control", reached("export-control", 2500, false));
-        insta::assert_debug_snapshot!("reached_trunk_in_shadow", reached("trunk-sessions:carrier-a", 30, true));
+        insta::assert_debug_snapshot!("reached_sessions_in_shadow", reached("sessions:premium", 30, true));
     }
 }
