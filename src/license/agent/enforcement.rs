@@ -223,21 +223,26 @@ fn cap(state: &AgentState, setup: &Setup, requested: &Requested, overage: bool) 
         | Authorization::OutOfCompliance
         | Authorization::AuthorizationExpired
         | Authorization::Reserved => {
-            if overage {
-                // The grant's own cap: what is requested, less where the manager bounds overage. What it wasn't asked
-                // for yet waits for its answer with what is requested.
-                let cap = units_of(state, requested, |tag| tag.cap);
-                match (state.enforced, requested.units, cap) {
-                    (Enforced::Overage { .. }, _, _) | (_, None, _) => TypeCap::Uncapped,
-                    (_, Some(units), Some(cap)) if cap < units => TypeCap::Units(cap),
-                    (_, Some(_), _) => TypeCap::Requested,
-                }
-            } else {
-                let granted = granted_units(state, requested);
-                TypeCap::Units(requested.units.map_or(granted, |units| units.min(granted)))
+            match (requested.units, overage) {
+                // Not limited here: what is used is asked for, or nothing is.
+                (None, _) => TypeCap::Uncapped,
+                (Some(_), true) if matches!(state.enforced, Enforced::Overage { .. }) => TypeCap::Uncapped,
+                // Row 42: what the manager was not asked for yet waits for its answer with what is requested.
+                (Some(_), _) if !was_asked(state, requested) => TypeCap::Requested,
+                // The grant's own cap: what is requested, less where the manager bounds overage.
+                (Some(units), true) => match units_of(state, requested, |tag| tag.cap) {
+                    Some(cap) if cap < units => TypeCap::Units(cap),
+                    Some(_) | None => TypeCap::Requested,
+                },
+                (Some(units), false) => TypeCap::Units(units.min(granted_units(state, requested))),
             }
         }
     }
+}
+
+/// The grant in force answers a request for a count of this type, be it another count.
+fn was_asked(state: &AgentState, requested: &Requested) -> bool {
+    state.requested.iter().any(|asked| asked.tag == requested.tag && asked.units.is_some())
 }
 
 /// Units that the grant in force covers. The end of a term only makes the manager be asked: what it says is what ends it.

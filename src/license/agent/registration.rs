@@ -384,6 +384,7 @@ impl Agent {
         self.state.registration = to;
         self.state.membership = None;
         self.state.grant = None;
+        (self.state.requested, self.state.asked) = (Vec::new(), None);
         self.state.leaving = None;
         self.state.reported_until = None;
         let identity = &mut self.state.identity;

@@ -176,6 +176,9 @@ impl Agent {
         self.state.contact.last_attempt = Some(now);
         match self.body(purpose, header, what) {
             Ok(body) => {
+                if purpose == Purpose::Entitlement {
+                    self.state.asked = Some(self.setup.requested.clone());
+                }
                 let counts = self.state.statistics.entry(endpoint).or_default();
                 counts.in_queue += 1;
                 counts.last_sent = Some(now);

@@ -12,7 +12,7 @@ use super::state::{
     Setup,
 };
 use crate::license::{EvaluationAccount, UNCLEAN_STOP_COST_S};
-use crate::protocol::{Entropy, Udi};
+use crate::protocol::{Endpoint, Entropy, Udi};
 use crate::units::{Now, UnixMillis};
 
 /// Rows 1 and 2: the first start. The identity is made here, and never again.
@@ -42,7 +42,8 @@ pub(super) fn first(setup: &Setup, now: Now, entropy: &mut Entropy) -> AgentStat
         membership: None,
         token: None,
         force: false,
-        requested: setup.requested.clone(),
+        requested: Vec::new(),
+        asked: None,
         grant: None,
         last_grant_seq: 0,
         message_seq: 0,
@@ -91,6 +92,7 @@ impl Agent {
             return;
         }
         // What was on its way when the process ended got no answer.
+        let unanswered = self.state.statistics.get(&Endpoint::Entitlement).is_some_and(|counts| counts.in_queue > 0);
         for counts in self.state.statistics.values_mut() {
             counts.failed += std::mem::take(&mut counts.in_queue);
         }
@@ -114,7 +116,7 @@ impl Agent {
             self.try_again();
         }
         self.hostname_changed();
-        if self.state.requested != self.setup.requested {
+        if unanswered || !self.is_asked() {
             self.request_changed();
         }
     }

@@ -374,9 +374,12 @@ pub struct AgentState {
     /// The pending registration takes over what is registered otherwise.
     #[serde(default)]
     pub force: bool,
-    /// What was asked for last.
+    /// What was asked for in the newest request that was answered: what the grant in force speaks of.
     #[serde(default)]
     pub requested: Vec<Requested>,
+    /// What was asked for since, and is not answered: the manager may have heard it or not.
+    #[serde(default)]
+    pub asked: Option<Vec<Requested>>,
     /// The grant in force.
     pub grant: Option<Grant>,
     /// The highest grant number ever seen.
