@@ -31,7 +31,7 @@ impl Agent {
 
     /// What the configuration asks for is what the manager was asked for last, answered or not.
     pub(super) fn is_asked(&self) -> bool {
-        self.state.asked.as_ref().unwrap_or(&self.state.requested) == &self.setup.requested
+        self.state.asked.as_ref().unwrap_or(&self.state.requested) == &self.wanted()
     }
 
     /// Row 42, or 43 when nothing is asked for any more: what is asked for has changed.
@@ -66,9 +66,10 @@ impl Agent {
                         self.state.requested = self.state.asked.take().unwrap_or_default();
                     }
                     self.accept(answer.grant);
-                    if self.state.asked.is_some() && !self.is_sent(Purpose::Entitlement) {
-                        // A report was answered: what failed to be asked for is asked for now.
-                        self.state.deadlines.authorization_due = Some(self.clock.now());
+                    let asked = self.state.asked.is_none() && self.is_asked();
+                    if !asked && !self.is_sent(Purpose::Entitlement) && self.state.leaving.is_none() {
+                        // A report was answered, and what failed to be asked for waits; or the account's export flag is new.
+                        self.ask_for_grant();
                     }
                 }
                 Err(failure) => self.grant_rejected(exchange, failure),

@@ -9,7 +9,7 @@ use super::state::{
 };
 use crate::license::{Capability, Consequence, Effect, ExitBy, Profile, TransportChange};
 use crate::limits::{Verdict, VerdictCause};
-use crate::protocol::{TagGrant, TagStatus};
+use crate::protocol::{Grant, TagGrant, TagStatus};
 use crate::units::UnixMillis;
 
 /// Seconds of evaluation left: of a fixed evaluation after deregistration until its end, otherwise of running time. What was
@@ -275,14 +275,18 @@ fn export_lifted(state: &AgentState, setup: &Setup) -> bool {
         | Authorization::Reserved
         | Authorization::ReservationExpired => &None,
     };
-    let tag = setup.profile.export_tag();
-    granted.as_ref().is_some_and(|grant| {
-        grant.export_allowed
-            && grant
-                .tags
-                .iter()
-                .any(|granted| granted.tag == tag && granted.granted >= 1 && granted.status != TagStatus::Invalid)
-    })
+    let tag = setup.profile.export_tag(setup.usage);
+    granted.as_ref().is_some_and(|grant| grant.export_allowed && grants_one(grant, &tag))
+}
+
+fn grants_one(grant: &Grant, tag: &str) -> bool {
+    grant.tags.iter().any(|granted| granted.tag == tag && granted.granted >= 1 && granted.status != TagStatus::Invalid)
+}
+
+/// The export entitlement is held: a license in use, although it counts nothing.
+pub(super) fn holds_export(state: &AgentState, setup: &Setup) -> bool {
+    let tag = setup.profile.export_tag(setup.usage);
+    setup.export_control && state.grant.as_ref().is_some_and(|grant| grants_one(grant, &tag))
 }
 
 /// What the evaluation that is left makes of a state that leaves registration.

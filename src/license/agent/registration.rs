@@ -225,7 +225,7 @@ impl Agent {
         let text = format!("registered in virtual account {} as {}", answer.virtual_account, answer.instance);
         self.notice("registered", AlarmLevel::Info, text);
         self.acknowledge(Acknowledged::Registration { instance: answer.instance });
-        if !moving && self.asks_nothing() {
+        if !moving && self.asks_nothing() && !self.wants_export() {
             self.state.authorization = Authorization::None;
             self.state.deadlines.authorization_due = None;
         } else {

@@ -60,6 +60,25 @@ pub(super) fn first(setup: &Setup, now: Now, entropy: &mut Entropy) -> AgentStat
     }
 }
 
+/// What belongs to a registration goes on as it is.
+fn keep_registration(state: &mut AgentState, current: &AgentState) {
+    state.client = current.client;
+    state.registration = current.registration.clone();
+    state.authorization = current.authorization;
+    state.enforced = current.enforced;
+    state.identity = current.identity.clone();
+    state.membership.clone_from(&current.membership);
+    state.grant.clone_from(&current.grant);
+    state.requested.clone_from(&current.requested);
+    state.asked.clone_from(&current.asked);
+    state.contact = current.contact.clone();
+    state.deadlines = current.deadlines;
+    state.standing.clone_from(&current.standing);
+    state.warned.clone_from(&current.warned);
+    state.reported_until = current.reported_until;
+    state.goodbye.clone_from(&current.goodbye);
+}
+
 impl Agent {
     /// What the time between two runs, and the new configuration, make of the state.
     pub(super) fn resume(&mut self, found: bool, account: Option<EvaluationAccount>, restored: Option<String>) {
@@ -159,6 +178,11 @@ impl Agent {
         self.cancel(|_| true);
         let current = std::mem::replace(&mut self.state, backup);
         let own = &mut self.state;
+        let lives = current.udi == own.udi && enforcement::is_registered(&current) && current.leaving.is_none();
+        if lives {
+            // The registration that lives is newer than the backup's, whose key may have been renewed away since.
+            keep_registration(own, &current);
+        }
         own.evaluation.used_s = own.evaluation.used_s.max(current.evaluation.used_s);
         own.evaluation.limit_s = own.evaluation.limit_s.min(current.evaluation.limit_s);
         own.evaluation.clean_stop = false;
@@ -219,6 +243,10 @@ impl Agent {
         }
         if enforcement::is_registered(&self.state) {
             self.ask_for_grant();
+        }
+        if lives {
+            let text = "the backup was restored, but for the registration: this instance is registered, and stays so";
+            return Ok(done(text));
         }
         Ok(done("the backup was restored; evaluation time that was used stays used"))
     }
