@@ -116,7 +116,7 @@ impl Agent {
     }
 
     fn entitlement(&mut self) -> Vec<u8> {
-        let tags = vec![TagRequest { tag: TAG.to_owned(), requested: 100 }];
+        let tags = vec![TagRequest { tag: TAG.to_owned(), requested: 100, optional: false }];
         let message = EntitlementRequest { header: self.header(), tags, eval_used_s: 60, last_grant_seq: 0 };
         self.seal(Typ::Entitlement, &message)
     }

@@ -172,7 +172,7 @@ fn write_the_seeds_of_protocol() {
     };
     let entitlement = EntitlementRequest {
         header: header.clone(),
-        tags: vec![TagRequest { tag: "open.cps".to_owned(), requested: 20 }],
+        tags: vec![TagRequest { tag: "open.cps".to_owned(), requested: 20, optional: false }],
         eval_used_s: 3600,
         last_grant_seq: 3,
     };

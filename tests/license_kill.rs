@@ -35,6 +35,7 @@ fn first() -> AgentState {
         enabled: None,
         usage: UsageClass::Production,
         requested: Vec::new(),
+        export_control: false,
         overage_allowed: true,
         transport: TransportClass::Direct,
         addresses: callgate::license::agent::Addresses::default(),

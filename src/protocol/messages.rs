@@ -222,6 +222,9 @@ pub struct TagRequest {
     pub tag: String,
     /// Licenses asked for.
     pub requested: u64,
+    /// Only if they are there: what isn't is no shortage, and a tag that the manager doesn't know is no fault.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// `entitlement`.

@@ -308,7 +308,11 @@ impl Agent {
     }
 
     pub(crate) fn entitlement(&mut self, tags: &[(&str, u64)]) -> EntitlementRequest {
-        let tags = tags.iter().map(|(tag, requested)| TagRequest { tag: (*tag).to_owned(), requested: *requested });
+        let tags = tags.iter().map(|(tag, requested)| TagRequest {
+            tag: (*tag).to_owned(),
+            requested: *requested,
+            optional: false,
+        });
         EntitlementRequest {
             header: self.header(),
             tags: tags.collect(),

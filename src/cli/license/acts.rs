@@ -95,8 +95,8 @@ impl<'a, O: Write> Act<'a, O> {
     pub(super) fn restore(&mut self, backup: &Value, yes: bool, input: &mut impl BufRead) -> Result<(), Failure> {
         let now = self.overview()?;
         let what = format!(
-            "puts the licensing of the backup in the place of what is there ({}; {}). If another machine made it, this \
-             instance is not registered afterwards; {}",
+            "puts the licensing of the backup in the place of what is there ({}; {}). A registration of this instance \
+             that is alive stays. If another machine made the backup, this instance is not registered afterwards; {}",
             now.heading(),
             now.effect_now,
             now.if_deregistered.what

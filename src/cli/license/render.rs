@@ -163,6 +163,7 @@ fn usage_block(sheet: &mut Sheet, of: &UsageLine) {
             format!("{} (for {} units)", number(of.requested), number(u64::from(units)))
         }
         Some(_) => number(of.requested),
+        None if of.requested == 0 && of.current_units > 0 => "none (not limited)".to_owned(),
         None => format!("{} (what is used)", number(of.requested)),
     };
     sheet.line("Requested", &requested);

@@ -297,7 +297,7 @@ pub enum AccountCommand {
 pub enum PoolCommand {
     /// Enter a purchase.
     #[command(
-        after_help = "Examples:\n  callgate manager pool add cps 100\n  callgate manager pool add premium 10 --days 365 --account lab"
+        after_help = "Examples:\n  callgate manager pool add open.cps 100\n  callgate manager pool add ccx.premium 10 --days 365 --account lab"
     )]
     Add {
         /// Which manager.

@@ -161,7 +161,7 @@ impl UsageByArg {
 #[derive(Debug, Subcommand)]
 pub enum HistoryCommand {
     /// Use by report, of the last 30 days; or by day, of what is older.
-    #[command(after_help = "Example:\n  callgate manager history usage --tag cps --daily")]
+    #[command(after_help = "Example:\n  callgate manager history usage --tag open.cps --daily")]
     Usage {
         /// Which.
         #[command(flatten)]
@@ -186,7 +186,7 @@ pub enum HistoryCommand {
         after: Option<String>,
     },
     /// Use of each tag in each virtual account: peaks, 95th percentiles and reports, over time.
-    #[command(after_help = "Example:\n  callgate manager history pools --tag cps --days 30")]
+    #[command(after_help = "Example:\n  callgate manager history pools --tag open.cps --days 30")]
     Pools {
         /// Which.
         #[command(flatten)]

@@ -108,7 +108,7 @@ impl Agent {
     pub(super) fn due_alarms(&self) -> BTreeMap<AlarmKind, Alarm> {
         let mut told: BTreeMap<AlarmKind, Standing> = self.state.standing.clone();
         self.derive(&mut told);
-        let calls = on_calls(enforcement::verdict(&self.state, &self.setup.profile, self.clock.now()));
+        let calls = on_calls(&enforcement::limits(&self.state, &self.setup, self.clock.now()), &self.setup);
         told.into_iter()
             .map(|(kind, Standing { since, detail })| {
                 let (next, next_at) = self.next_of(kind);
@@ -117,7 +117,7 @@ impl Agent {
                     level: kind.level(),
                     what: detail,
                     since,
-                    effect: calls.to_owned(),
+                    effect: calls.clone(),
                     next,
                     next_at,
                     remedy: kind.remedy().to_owned(),

@@ -29,6 +29,11 @@ impl Agent {
         self.send(Purpose::Entitlement);
     }
 
+    /// What the configuration asks for is what the manager was asked for last, answered or not.
+    pub(super) fn is_asked(&self) -> bool {
+        self.state.asked.as_ref().unwrap_or(&self.state.requested) == &self.wanted()
+    }
+
     /// Row 42, or 43 when nothing is asked for any more: what is asked for has changed.
     pub(super) fn request_changed(&mut self) {
         if !enforcement::is_registered(&self.state) || self.state.leaving.is_some() {
@@ -56,7 +61,16 @@ impl Agent {
                 Ok(()) => {
                     self.contact_succeeded(exchange, &answer.header);
                     self.schedule(exchange.purpose, &answer);
+                    if exchange.purpose == Purpose::Entitlement {
+                        // Asking again cancels what was on its way: this answers the newest request.
+                        self.state.requested = self.state.asked.take().unwrap_or_default();
+                    }
                     self.accept(answer.grant);
+                    let asked = self.state.asked.is_none() && self.is_asked();
+                    if !asked && !self.is_sent(Purpose::Entitlement) && self.state.leaving.is_none() {
+                        // A report was answered, and what failed to be asked for waits; or the account's export flag is new.
+                        self.ask_for_grant();
+                    }
                 }
                 Err(failure) => self.grant_rejected(exchange, failure),
             },
@@ -126,7 +140,6 @@ impl Agent {
         let now = self.clock.now();
         let before = self.state.grant.replace(grant.clone());
         self.state.last_grant_seq = grant.seq;
-        self.state.requested.clone_from(&self.setup.requested);
         self.state.contact.last_authorized = Some(now);
         if let Some(membership) = &mut self.state.membership {
             // An instance can be transferred at the manager.

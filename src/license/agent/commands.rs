@@ -146,8 +146,7 @@ impl Agent {
         }
         self.follow_addresses();
         self.hostname_changed();
-        if self.state.requested != self.setup.requested {
-            self.state.requested.clone_from(&self.setup.requested);
+        if !self.is_asked() {
             self.request_changed();
         }
         Ok(done("the configuration is in force"))

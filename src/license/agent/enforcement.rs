@@ -9,7 +9,7 @@ use super::state::{
 };
 use crate::license::{Capability, Consequence, Effect, ExitBy, Profile, TransportChange};
 use crate::limits::{Verdict, VerdictCause};
-use crate::protocol::{TagGrant, TagStatus};
+use crate::protocol::{Grant, TagGrant, TagStatus};
 use crate::units::UnixMillis;
 
 /// Seconds of evaluation left: of a fixed evaluation after deregistration until its end, otherwise of running time. What was
@@ -223,21 +223,26 @@ fn cap(state: &AgentState, setup: &Setup, requested: &Requested, overage: bool) 
         | Authorization::OutOfCompliance
         | Authorization::AuthorizationExpired
         | Authorization::Reserved => {
-            if overage {
-                // The grant's own cap: what is requested, less where the manager bounds overage. What it wasn't asked
-                // for yet waits for its answer with what is requested.
-                let cap = units_of(state, requested, |tag| tag.cap);
-                match (state.enforced, requested.units, cap) {
-                    (Enforced::Overage { .. }, _, _) | (_, None, _) => TypeCap::Uncapped,
-                    (_, Some(units), Some(cap)) if cap < units => TypeCap::Units(cap),
-                    (_, Some(_), _) => TypeCap::Requested,
-                }
-            } else {
-                let granted = granted_units(state, requested);
-                TypeCap::Units(requested.units.map_or(granted, |units| units.min(granted)))
+            match (requested.units, overage) {
+                // Not limited here: what is used is asked for, or nothing is.
+                (None, _) => TypeCap::Uncapped,
+                (Some(_), true) if matches!(state.enforced, Enforced::Overage { .. }) => TypeCap::Uncapped,
+                // Row 42: what the manager was not asked for yet waits for its answer with what is requested.
+                (Some(_), _) if !was_asked(state, requested) => TypeCap::Requested,
+                // The grant's own cap: what is requested, less where the manager bounds overage.
+                (Some(units), true) => match units_of(state, requested, |tag| tag.cap) {
+                    Some(cap) if cap < units => TypeCap::Units(cap),
+                    Some(_) | None => TypeCap::Requested,
+                },
+                (Some(units), false) => TypeCap::Units(units.min(granted_units(state, requested))),
             }
         }
     }
+}
+
+/// The grant in force answers a request for a count of this type, be it another count.
+fn was_asked(state: &AgentState, requested: &Requested) -> bool {
+    state.requested.iter().any(|asked| asked.tag == requested.tag && asked.units.is_some())
 }
 
 /// Units that the grant in force covers. The end of a term only makes the manager be asked: what it says is what ends it.
@@ -270,14 +275,18 @@ fn export_lifted(state: &AgentState, setup: &Setup) -> bool {
         | Authorization::Reserved
         | Authorization::ReservationExpired => &None,
     };
-    let tag = setup.profile.export_tag();
-    granted.as_ref().is_some_and(|grant| {
-        grant.export_allowed
-            && grant
-                .tags
-                .iter()
-                .any(|granted| granted.tag == tag && granted.granted >= 1 && granted.status != TagStatus::Invalid)
-    })
+    let tag = setup.profile.export_tag(setup.usage);
+    granted.as_ref().is_some_and(|grant| grant.export_allowed && grants_one(grant, &tag))
+}
+
+fn grants_one(grant: &Grant, tag: &str) -> bool {
+    grant.tags.iter().any(|granted| granted.tag == tag && granted.granted >= 1 && granted.status != TagStatus::Invalid)
+}
+
+/// The export entitlement is held: a license in use, although it counts nothing.
+pub(super) fn holds_export(state: &AgentState, setup: &Setup) -> bool {
+    let tag = setup.profile.export_tag(setup.usage);
+    setup.export_control && state.grant.as_ref().is_some_and(|grant| grants_one(grant, &tag))
 }
 
 /// What the evaluation that is left makes of a state that leaves registration.

@@ -26,7 +26,7 @@ mod registration;
 mod requests;
 mod start;
 mod state;
-mod text;
+pub(super) mod text;
 mod timers;
 mod use_of_licenses;
 

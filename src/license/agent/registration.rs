@@ -225,7 +225,7 @@ impl Agent {
         let text = format!("registered in virtual account {} as {}", answer.virtual_account, answer.instance);
         self.notice("registered", AlarmLevel::Info, text);
         self.acknowledge(Acknowledged::Registration { instance: answer.instance });
-        if !moving && self.asks_nothing() {
+        if !moving && self.asks_nothing() && !self.wants_export() {
             self.state.authorization = Authorization::None;
             self.state.deadlines.authorization_due = None;
         } else {
@@ -384,6 +384,7 @@ impl Agent {
         self.state.registration = to;
         self.state.membership = None;
         self.state.grant = None;
+        (self.state.requested, self.state.asked) = (Vec::new(), None);
         self.state.leaving = None;
         self.state.reported_until = None;
         let identity = &mut self.state.identity;

@@ -26,6 +26,9 @@ const LOST_S: u64 = 30;
 /// Deregistration waits less: it has one try, and a person is waiting.
 const DEREGISTRATION_WITHIN_S: u64 = 10;
 
+/// The export entitlement, beside license types; a space is in no type's name.
+const EXPORT: &str = "export control";
+
 /// What a request is for. [`Endpoint`] alone doesn't say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -135,14 +138,34 @@ impl Agent {
         }
     }
 
+    /// What the configuration asks for, and the export entitlement where it can lift the limit: under export control, with
+    /// the account's flag.
+    pub(super) fn wanted(&self) -> Vec<Requested> {
+        let mut wanted = self.setup.requested.clone();
+        wanted.extend(self.wants_export().then(|| Requested {
+            type_name: EXPORT.to_owned(),
+            tag: self.setup.profile.export_tag(self.setup.usage),
+            units: Some(1),
+            per_license: 1,
+            tier: None,
+        }));
+        wanted
+    }
+
+    pub(super) fn wants_export(&self) -> bool {
+        self.setup.export_control && self.state.membership.as_ref().is_some_and(|membership| membership.export_allowed)
+    }
+
     /// What is asked for now, in licenses; what is 0 is left out.
-    pub(super) fn asked(&self) -> Vec<TagRequest> {
+    fn asked(&self) -> Vec<TagRequest> {
         let mut tags: Vec<TagRequest> = Vec::with_capacity(self.setup.requested.len());
-        for requested in &self.setup.requested {
-            let licenses = self.licenses_asked(requested);
+        for requested in &self.wanted() {
+            let (licenses, optional) = (self.licenses_asked(requested), requested.type_name == EXPORT);
             match tags.iter_mut().find(|tag| tag.tag == requested.tag) {
                 Some(tag) => tag.requested = tag.requested.saturating_add(licenses),
-                None if licenses > 0 => tags.push(TagRequest { tag: requested.tag.clone(), requested: licenses }),
+                None if licenses > 0 => {
+                    tags.push(TagRequest { tag: requested.tag.clone(), requested: licenses, optional });
+                }
                 None => {}
             }
         }
@@ -155,7 +178,14 @@ impl Agent {
             let peak = self.usage.interval(&requested.tag, self.report_from(now), now).peak;
             peak.max(self.usage.current(&requested.tag))
         };
-        licenses(requested.units.unwrap_or_else(used), requested.per_license)
+        let by_use = self.setup.profile.asks_by_use(&requested.type_name);
+        let units = requested.units.unwrap_or_else(|| if by_use { used() } else { 0 });
+        licenses(units, requested.per_license)
+    }
+
+    /// It is licensed: a count is configured, or what is used is asked for.
+    pub(super) fn is_licensed(&self, requested: &Requested) -> bool {
+        requested.units.is_some() || self.setup.profile.asks_by_use(&requested.type_name)
     }
 
     /// Sends a request of this kind. One that cannot be made counts as dropped.
@@ -176,6 +206,9 @@ impl Agent {
         self.state.contact.last_attempt = Some(now);
         match self.body(purpose, header, what) {
             Ok(body) => {
+                if purpose == Purpose::Entitlement {
+                    self.state.asked = Some(self.wanted());
+                }
                 let counts = self.state.statistics.entry(endpoint).or_default();
                 counts.in_queue += 1;
                 counts.last_sent = Some(now);
@@ -300,12 +333,11 @@ impl Agent {
     /// Row 55.
     fn tag_reports(&self, from: UnixMillis, until: UnixMillis) -> Vec<TagReport> {
         let profile = &self.setup.profile;
-        let told = self
-            .setup
-            .requested
-            .iter()
-            .filter(|requested| profile.type_named(&requested.type_name).is_none_or(|licensed| licensed.reported));
-        told.map(|requested| {
+        let reported = |of: &Requested| profile.type_named(&of.type_name).is_none_or(|licensed| licensed.reported);
+        let granted =
+            |tag: &str| self.state.grant.iter().flat_map(|grant| &grant.tags).any(|granted| granted.tag == tag);
+        let told = self.setup.requested.iter().filter(|of| reported(of) && self.is_licensed(of));
+        let told = told.map(|requested| {
             let of = Reported {
                 requested,
                 installed: Some(self.installed(requested)),
@@ -314,8 +346,9 @@ impl Agent {
                 until,
             };
             TagReport { requested: self.licenses_asked(requested), ..tag_report(&self.usage, profile, of) }
-        })
-        .collect()
+        });
+        // What was neither asked for nor used is nobody's news; the manager may not even know the tag.
+        told.filter(|tag| tag.requested > 0 || tag.observed_peak > 0 || granted(&tag.tag)).collect()
     }
 
     /// Licenses that the grant in force holds.
@@ -326,7 +359,8 @@ impl Agent {
 
     /// Row 43: nothing is asked for.
     pub(super) fn asks_nothing(&self) -> bool {
-        self.setup.requested.iter().all(|requested| self.licenses_asked(requested) == 0)
+        !enforcement::holds_export(&self.state, &self.setup)
+            && self.setup.requested.iter().all(|requested| self.licenses_asked(requested) == 0)
     }
 
     /// The next regular report.

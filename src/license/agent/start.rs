@@ -12,7 +12,7 @@ use super::state::{
     Setup,
 };
 use crate::license::{EvaluationAccount, UNCLEAN_STOP_COST_S};
-use crate::protocol::{Entropy, Udi};
+use crate::protocol::{Endpoint, Entropy, Udi};
 use crate::units::{Now, UnixMillis};
 
 /// Rows 1 and 2: the first start. The identity is made here, and never again.
@@ -42,7 +42,8 @@ pub(super) fn first(setup: &Setup, now: Now, entropy: &mut Entropy) -> AgentStat
         membership: None,
         token: None,
         force: false,
-        requested: setup.requested.clone(),
+        requested: Vec::new(),
+        asked: None,
         grant: None,
         last_grant_seq: 0,
         message_seq: 0,
@@ -57,6 +58,25 @@ pub(super) fn first(setup: &Setup, now: Now, entropy: &mut Entropy) -> AgentStat
         reported_until: None,
         leaving: None,
     }
+}
+
+/// What belongs to a registration goes on as it is.
+fn keep_registration(state: &mut AgentState, current: &AgentState) {
+    state.client = current.client;
+    state.registration = current.registration.clone();
+    state.authorization = current.authorization;
+    state.enforced = current.enforced;
+    state.identity = current.identity.clone();
+    state.membership.clone_from(&current.membership);
+    state.grant.clone_from(&current.grant);
+    state.requested.clone_from(&current.requested);
+    state.asked.clone_from(&current.asked);
+    state.contact = current.contact.clone();
+    state.deadlines = current.deadlines;
+    state.standing.clone_from(&current.standing);
+    state.warned.clone_from(&current.warned);
+    state.reported_until = current.reported_until;
+    state.goodbye.clone_from(&current.goodbye);
 }
 
 impl Agent {
@@ -91,6 +111,7 @@ impl Agent {
             return;
         }
         // What was on its way when the process ended got no answer.
+        let unanswered = self.state.statistics.get(&Endpoint::Entitlement).is_some_and(|counts| counts.in_queue > 0);
         for counts in self.state.statistics.values_mut() {
             counts.failed += std::mem::take(&mut counts.in_queue);
         }
@@ -114,7 +135,7 @@ impl Agent {
             self.try_again();
         }
         self.hostname_changed();
-        if self.state.requested != self.setup.requested {
+        if unanswered || !self.is_asked() {
             self.request_changed();
         }
     }
@@ -157,6 +178,11 @@ impl Agent {
         self.cancel(|_| true);
         let current = std::mem::replace(&mut self.state, backup);
         let own = &mut self.state;
+        let lives = current.udi == own.udi && enforcement::is_registered(&current) && current.leaving.is_none();
+        if lives {
+            // The registration that lives is newer than the backup's, whose key may have been renewed away since.
+            keep_registration(own, &current);
+        }
         own.evaluation.used_s = own.evaluation.used_s.max(current.evaluation.used_s);
         own.evaluation.limit_s = own.evaluation.limit_s.min(current.evaluation.limit_s);
         own.evaluation.clean_stop = false;
@@ -217,6 +243,10 @@ impl Agent {
         }
         if enforcement::is_registered(&self.state) {
             self.ask_for_grant();
+        }
+        if lives {
+            let text = "the backup was restored, but for the registration: this instance is registered, and stays so";
+            return Ok(done(text));
         }
         Ok(done("the backup was restored; evaluation time that was used stays used"))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::license::usage::Usage;
-use crate::license::{Effect, EvaluationAccount, Profile};
+use crate::license::{Effect, EvaluationAccount, Profile, TierSpec};
 use crate::protocol::{Endpoint, Grant, KeySet, PublicKey, RefusalCode, RegistrationToken, Udi};
 use crate::units::UnixMillis;
 
@@ -23,6 +23,8 @@ pub struct Setup {
     pub usage: UsageClass,
     /// What is asked for, by license type.
     pub requested: Vec<Requested>,
+    /// The product's export-control limit applies: the entitlement that lifts it is wanted.
+    pub export_control: bool,
     /// Overage is admitted, where the profile lets the operator say.
     pub overage_allowed: bool,
     /// How the manager is reached.
@@ -56,6 +58,9 @@ pub struct Requested {
     pub units: Option<u32>,
     /// Units that one license covers.
     pub per_license: u32,
+    /// Its place in an ordered family.
+    #[serde(default)]
+    pub tier: Option<TierSpec>,
 }
 
 /// Production or lab, chosen before registration; part of the tag.
@@ -374,9 +379,12 @@ pub struct AgentState {
     /// The pending registration takes over what is registered otherwise.
     #[serde(default)]
     pub force: bool,
-    /// What was asked for last.
+    /// What was asked for in the newest request that was answered: what the grant in force speaks of.
     #[serde(default)]
     pub requested: Vec<Requested>,
+    /// What was asked for since, and is not answered: the manager may have heard it or not.
+    #[serde(default)]
+    pub asked: Option<Vec<Requested>>,
     /// The grant in force.
     pub grant: Option<Grant>,
     /// The highest grant number ever seen.

@@ -1,6 +1,8 @@
 //! Small pieces of text that people read.
 
-use crate::license::Effect;
+use super::action::{Limits, TypeCap};
+use super::state::Setup;
+use crate::license::{Effect, RateCap, TypeUnit};
 use crate::limits::Verdict;
 
 /// What an effect does to calls.
@@ -14,9 +16,64 @@ pub(super) const fn effect(effect: Effect) -> &'static str {
     }
 }
 
-/// What a verdict does to calls now.
+/// What the counts do to calls, beside the verdict.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caps<'a> {
+    /// Nothing was granted of these: what needs them is refused.
+    pub(crate) nothing: Vec<&'a str>,
+    /// At most so many units of these.
+    pub(crate) granted: Vec<(&'a str, u32)>,
+    /// Some are refused beyond what is requested.
+    pub(crate) requested: bool,
+    /// Use of some beyond what was granted is admitted and counted.
+    pub(crate) counted_above_grant: bool,
+    /// Likewise beyond what is requested.
+    pub(crate) counted_above_request: bool,
+}
+
+impl<'a> Caps<'a> {
+    #[must_use]
+    pub(crate) fn of(limits: &'a Limits, setup: &Setup) -> Self {
+        let mut caps = Self::default();
+        for (name, cap) in &limits.types {
+            let unit = setup.profile.type_named(name).map_or(TypeUnit::Sessions, |licensed| licensed.unit);
+            let refused = match unit {
+                TypeUnit::CallsPerSecond => setup.profile.rate_cap == RateCap::Enforce,
+                TypeUnit::Sessions => !limits.overage_allowed,
+                TypeUnit::Capacity => continue,
+            };
+            let wanted =
+                setup.requested.iter().any(|of| of.type_name == *name && of.units.is_some_and(|units| units > 0));
+            match (cap, refused) {
+                (TypeCap::Uncapped, _) => {}
+                (TypeCap::Units(0), true) if wanted => caps.nothing.push(name),
+                (TypeCap::Units(units), true) => caps.granted.push((name, *units)),
+                (TypeCap::Units(_), false) => caps.counted_above_grant = true,
+                (TypeCap::Requested, true) => caps.requested = true,
+                (TypeCap::Requested, false) => caps.counted_above_request = true,
+            }
+        }
+        caps
+    }
+}
+
+/// What is in force does to calls now.
 #[must_use]
-pub(super) const fn on_calls(verdict: Verdict) -> &'static str {
+pub(super) fn on_calls(limits: &Limits, setup: &Setup) -> String {
+    let nothing = Caps::of(limits, setup).nothing;
+    if limits.verdict.calls.is_none() && !nothing.is_empty() {
+        return nothing_granted(&nothing);
+    }
+    by_verdict(limits.verdict).to_owned()
+}
+
+/// What needs a type of which nothing was granted.
+#[must_use]
+pub(crate) fn nothing_granted(types: &[&str]) -> String {
+    format!("new calls that need {} are refused: none was granted; emergency calls are admitted", types.join(", "))
+}
+
+const fn by_verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict { calls: Some(_), .. } => effect(Effect::RejectNew),
         Verdict { registrations: Some(_), .. } => effect(Effect::RejectNewRegistrations),

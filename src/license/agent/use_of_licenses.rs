@@ -4,11 +4,11 @@ use super::action::{AlarmKind, AlarmLevel, UsageNow};
 use super::core::Agent;
 use super::enforcement;
 use super::requests::Purpose;
-use super::state::Authorization;
+use super::state::{Authorization, Requested};
 use super::timers::plus_s;
 use crate::license::ports::DailyCount;
 use crate::license::usage::SAMPLE_S;
-use crate::license::usage::tolerance::{ToleranceEvent, is_over};
+use crate::license::usage::tolerance::ToleranceEvent;
 use crate::units::{Now, UnixMillis};
 
 impl Agent {
@@ -48,13 +48,26 @@ impl Agent {
     fn close_sample(&mut self) {
         let now = self.clock.now();
         let closed = self.usage.sample(now);
-        let over = self.state.authorization == Authorization::Authorized
-            && self.setup.requested.iter().any(|requested| {
-                let granted = enforcement::granted_units(&self.state, requested);
-                closed.iter().any(|closed| closed.tag == requested.tag && is_over(closed.peak, 1, u64::from(granted)))
-            });
+        let peak = |tag: &str| closed.iter().find(|closed| closed.tag == tag).map_or(0, |closed| closed.peak);
+        let over = self.state.authorization == Authorization::Authorized && self.is_over(peak);
         let event = self.tolerance.sample(&self.setup.profile.ooc, over, now);
         self.tolerated(event);
+    }
+
+    /// Rows 51 and 56: of each type, or of each tier and those above it, more is used than was granted.
+    fn is_over(&self, peak: impl Fn(&str) -> u32) -> bool {
+        let licensed = || self.setup.requested.iter().filter(|of| self.is_licensed(of));
+        licensed().any(|requested| {
+            let serves = |of: &&Requested| match (&requested.tier, &of.tier) {
+                (Some(tier), Some(other)) => other.family == tier.family && other.rank >= tier.rank,
+                _ => of.tag == requested.tag,
+            };
+            let (used, granted) = licensed().filter(serves).fold((0_u64, 0_u64), |(used, granted), of| {
+                let own = enforcement::granted_units(&self.state, of);
+                (used.saturating_add(peak(&of.tag).into()), granted.saturating_add(own.into()))
+            });
+            used > granted
+        })
     }
 
     /// Rows 52, 53.

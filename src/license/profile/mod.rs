@@ -188,17 +188,19 @@ impl Profile {
     #[must_use]
     pub fn tag(&self, type_name: &str, usage: UsageClass) -> String {
         let own = self.type_named(type_name).and_then(|licensed| licensed.tag.clone());
-        let tag = own.unwrap_or_else(|| self.derived_tag(type_name));
-        match usage {
-            UsageClass::Production => tag,
-            UsageClass::Lab => tag + LAB_SUFFIX,
-        }
+        in_use(own.unwrap_or_else(|| self.derived_tag(type_name)), usage)
     }
 
     /// The entitlement that lifts export control, together with the token's flag: the profile's, or `<profile>.export`.
     #[must_use]
-    pub fn export_tag(&self) -> String {
-        self.hard_cap.entitlement_tag.clone().unwrap_or_else(|| self.derived_tag("export"))
+    pub fn export_tag(&self, usage: UsageClass) -> String {
+        in_use(self.hard_cap.entitlement_tag.clone().unwrap_or_else(|| self.derived_tag("export")), usage)
+    }
+
+    /// What is used of this type is asked for where no count is configured.
+    #[must_use]
+    pub fn asks_by_use(&self, type_name: &str) -> bool {
+        self.type_named(type_name).is_some_and(|licensed| licensed.by_use)
     }
 
     /// Characters that a tag may not have become `-`.
@@ -217,6 +219,13 @@ impl Profile {
     #[must_use]
     pub const fn shows_expired_registration(&self) -> bool {
         matches!(self.id_expired.to, IdExpiredTo::RegistrationExpired)
+    }
+}
+
+fn in_use(tag: String, usage: UsageClass) -> String {
+    match usage {
+        UsageClass::Production => tag,
+        UsageClass::Lab => tag + LAB_SUFFIX,
     }
 }
 

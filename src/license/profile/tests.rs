@@ -180,7 +180,7 @@ fn clusters_reservations_and_transport_are_as_the_guides_say() {
         |p: &Profile| (p.hard_cap.enabled, p.hard_cap.limit, p.hard_cap.limit_with_webrtc, p.hard_cap.webrtc_limit);
     assert_eq!(each(cap)[3], (true, 2500, 2244, 256));
     assert_eq!(each(|p| p.hard_cap.enabled), [false, false, false, true, false, false]);
-    assert_eq!(each(Profile::export_tag)[3], "expressway.export");
+    assert_eq!(each(|p| p.export_tag(crate::license::agent::UsageClass::Production))[3], "expressway.export");
 }
 
 #[test]

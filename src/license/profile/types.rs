@@ -22,6 +22,9 @@ pub struct LicensedType {
     /// Its use is reported to the license manager; otherwise it is only kept here.
     #[serde(default = "yes")]
     pub reported: bool,
+    /// Where no count is configured, what is used is asked for; otherwise nothing is asked for then.
+    #[serde(default)]
+    pub by_use: bool,
     /// How many units one license covers.
     #[serde(default = "one")]
     pub per_license: u32,

@@ -203,8 +203,19 @@ impl Validation<'_> {
 
     fn licensed_type(&self, place: usize, licensed: &LicensedType, before: &[LicensedType]) -> Checked {
         let key = |field: &str| format!("type[{place}].{field}");
-        let LicensedType { name, description, tag, unit, counts, reported: _, per_license, step, tier, default_for } =
-            licensed;
+        let LicensedType {
+            name,
+            description,
+            tag,
+            unit,
+            counts,
+            reported: _,
+            by_use: _,
+            per_license,
+            step,
+            tier,
+            default_for,
+        } = licensed;
         self.word(key("name"), name, TYPE_NAME_BYTES_MAX)?;
         if before.iter().any(|other| other.name == *name) {
             return self.refuse(key("name"), &format_args!("{name:?} twice"), "each name once");

@@ -30,7 +30,7 @@ pub fn licenses(units: u32, per_license: u32) -> u64 {
 /// What a report says of one tag. Call [`Usage::sample`] first.
 #[must_use]
 pub fn tag_report(usage: &Usage, profile: &Profile, of: Reported<'_>) -> TagReport {
-    let Requested { type_name, tag, units, per_license } = of.requested;
+    let Requested { type_name, tag, units, per_license, tier: _ } = of.requested;
     let licenses = |units: u32| licenses(units, *per_license);
     let interval = usage.interval(tag, of.from, of.until);
     // Configured capacity is known before it is observed: a report that was due at the start says no less.

@@ -186,7 +186,7 @@ fn reported(builtin: BuiltinProfile, units: Option<u32>, per_license: u32, insta
     }
     usage.sample(at(900));
     usage.observe("t", 12, 12, at(910));
-    let requested = Requested { type_name: "x".to_owned(), tag: "t".to_owned(), units, per_license };
+    let requested = Requested { type_name: "x".to_owned(), tag: "t".to_owned(), units, per_license, tier: None };
     let of = Reported { requested: &requested, installed, next_units: Some(30), from: at(0), until: at(900) };
     let report = tag_report(&usage, &profile, of);
     assert_eq!((report.peak_at, report.samples), (Some(at(20)), 1));

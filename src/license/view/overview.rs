@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ViewInput;
 use super::forecast::{Forecast, Track};
-use crate::license::agent::{Authorization, Client, Enforced, Registration};
-use crate::license::profile::{Capability, Effect, RateCap, StateWords, Words};
+use crate::license::agent::text::{Caps, nothing_granted};
+use crate::license::agent::{Authorization, Client, Enforced, Limits, Registration, TypeCap, enforcement};
+use crate::license::profile::{Effect, StateWords, Words};
 use crate::license::when::{span, when};
 use crate::protocol::TagStatus;
 use crate::units::UnixMillis;
@@ -202,24 +203,15 @@ impl Refused {
     }
 }
 
-fn cap(input: &ViewInput<'_>) -> &'static str {
-    let evaluation = match input.profile().eval.capability {
-        Capability::Requested => "requested",
-        Capability::Normal | Capability::Unlimited => "uncapped",
-    };
-    if input.state.client == Client::Disabled || matches!(input.state.enforced, Enforced::Overage { .. }) {
-        return "uncapped";
-    }
-    match input.state.authorization {
-        Authorization::None => "uncapped",
-        Authorization::Evaluation
-        | Authorization::EvaluationExpired
-        | Authorization::Waiting
-        | Authorization::ReservationExpired => evaluation,
-        Authorization::Authorized
-        | Authorization::OutOfCompliance
-        | Authorization::AuthorizationExpired
-        | Authorization::Reserved => "granted",
+/// The hardest of the caps in force.
+fn cap(limits: &Limits) -> &'static str {
+    let any = |wanted: fn(&TypeCap) -> bool| limits.types.iter().any(|(_, cap)| wanted(cap));
+    if any(|cap| matches!(cap, TypeCap::Units(_))) {
+        "granted"
+    } else if any(|cap| matches!(cap, TypeCap::Requested)) {
+        "requested"
+    } else {
+        "uncapped"
     }
 }
 
@@ -230,6 +222,7 @@ impl LicenseView {
         let state = input.state;
         let words = &input.profile().words;
         let (next, next_at) = next(input);
+        let limits = enforcement::limits(input.state, input.setup, input.now);
         let account = &state.evaluation;
         let left = input.evaluation_left_s();
         Self {
@@ -246,13 +239,13 @@ impl LicenseView {
                 Enforced::Enforced { .. } => "enforced",
             }
             .to_owned(),
-            cap: cap(input).to_owned(),
+            cap: cap(&limits).to_owned(),
             hours_left: left / 3600,
             seconds_left: left,
             hours_granted: account.limit_s / 3600,
             used_s: account.used_s,
             granted_at: account.granted_at,
-            effect_now: effect_now(input),
+            effect_now: effect_now(input, &limits),
             refused: Refused::of(state.client, state.authorization, state.enforced),
             next,
             next_at,
@@ -272,17 +265,28 @@ impl LicenseView {
     }
 }
 
-fn effect_now(input: &ViewInput<'_>) -> String {
+fn effect_now(input: &ViewInput<'_>, limits: &Limits) -> String {
     let calls = on_calls(effect_in_force(input.state.enforced));
-    let counted = input.profile().rate_cap == RateCap::Observe && input.setup.overage_allowed;
-    let capped = match (cap(input), counted) {
-        ("requested", _) => ", up to what the configuration requests",
-        ("granted", false) => ", up to what was granted",
-        ("granted", true) => "; use beyond what was granted is counted",
-        _ => "",
+    if matches!(input.state.enforced, Enforced::Enforced { effect: Effect::RejectNew, .. }) {
+        return calls.to_owned();
+    }
+    let caps = Caps::of(limits, input.setup);
+    if !caps.nothing.is_empty() {
+        return nothing_granted(&caps.nothing);
+    }
+    let capped = if !caps.granted.is_empty() {
+        let granted: Vec<String> = caps.granted.iter().map(|(name, units)| format!("{units} {name}")).collect();
+        format!(", up to what was granted ({})", granted.join(", "))
+    } else if caps.requested {
+        ", up to what the configuration requests".to_owned()
+    } else if caps.counted_above_grant {
+        "; use beyond what was granted is counted".to_owned()
+    } else if caps.counted_above_request {
+        "; use beyond what the configuration requests is counted".to_owned()
+    } else {
+        String::new()
     };
-    let refuses_calls = matches!(input.state.enforced, Enforced::Enforced { effect: Effect::RejectNew, .. });
-    format!("{calls}{}", if refuses_calls { "" } else { capped })
+    format!("{calls}{capped}")
 }
 
 /// What comes next: the next contact, and what the forecast says of how things are, else of how they are without contact.

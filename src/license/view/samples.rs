@@ -42,6 +42,7 @@ impl Sample {
                 tag: profile.tag(&of.name, UsageClass::Production),
                 units: [Some(100), Some(40), None, None][place.min(3)],
                 per_license: of.per_license,
+                tier: of.tier.clone(),
             })
             .collect();
         let mut usage = Usage::default();
@@ -73,6 +74,7 @@ impl Sample {
             enabled: Some(true),
             usage: UsageClass::Production,
             requested,
+            export_control: false,
             overage_allowed: true,
             transport: TransportClass::Direct,
             addresses: crate::license::agent::Addresses::default(),

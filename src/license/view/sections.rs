@@ -349,13 +349,14 @@ fn license_word(input: &ViewInput<'_>, granted: Option<&TagGrant>) -> String {
 }
 
 fn usage_line(input: &ViewInput<'_>, of: &Requested) -> UsageLine {
-    let Requested { type_name, tag, units, per_license } = of;
+    let Requested { type_name, tag, units, per_license, tier: _ } = of;
     let grant = input.state.grant.as_ref();
     let granted = grant.and_then(|grant| grant.tags.iter().find(|granted| granted.tag == *tag));
     let pool = grant.and_then(|grant| grant.pools.iter().find(|pool| pool.tag == *tag));
     let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let licensed = input.profile().type_named(type_name);
     let current = input.usage.current(tag);
+    let by_use = input.profile().asks_by_use(type_name);
     let back = |days: u64| UnixMillis(input.now.0.saturating_sub(days * DAY_MS));
     let day = input.usage.interval(tag, back(1), input.now);
     let month = input.usage.interval(tag, back(30), input.now);
@@ -368,7 +369,7 @@ fn usage_line(input: &ViewInput<'_>, of: &Requested) -> UsageLine {
         tag: tag.clone(),
         per_license: *per_license,
         requested_units: *units,
-        requested: licenses(units.unwrap_or(current), *per_license),
+        requested: licenses(units.unwrap_or(if by_use { current } else { 0 }), *per_license),
         granted: granted.map(|granted| granted.granted),
         cap: granted.map(|granted| granted.cap),
         current_units: current,
@@ -378,7 +379,11 @@ fn usage_line(input: &ViewInput<'_>, of: &Requested) -> UsageLine {
         p95_month_units: month.p95,
         samples_month: month.samples,
         reported: licensed.is_none_or(|licensed| licensed.reported),
-        status: license_word(input, granted),
+        status: if units.is_none() && !by_use && granted.is_none() {
+            input.profile().words.none.licensing.clone()
+        } else {
+            license_word(input, granted)
+        },
         term_end: granted.and_then(|granted| granted.term_end),
         pool: pool.map(|pool| PoolLine {
             purchased: pool.purchased,

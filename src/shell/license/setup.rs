@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::transport::{Proxy, Settings, Trust, parse_pin};
 use crate::license::agent::{Addresses, Requested, Setup, TransportClass};
 use crate::license::ports::{DailyCount, Port};
-use crate::license::{CountSource, TypeUnit};
+use crate::license::{CountSource, TierSpec, TypeUnit};
 use crate::shell::config::{Config, Secrets, TrustChoice};
 
 /// Who this is, beside the configuration.
@@ -27,6 +27,7 @@ pub fn agent_setup(config: &Config, host: &Host, count: Option<&DailyCount>) -> 
         enabled: Some(license.enabled),
         usage: license.usage,
         requested: requested(config, count),
+        export_control: config.profile.hard_cap.enabled && config.admission.export_control.enabled,
         overage_allowed: license.overage || overage_of_a_type,
         transport: license.transport,
         addresses: Addresses { url: license.url.clone(), proxy: license.proxy.clone() },
@@ -48,6 +49,7 @@ fn requested(config: &Config, count: Option<&DailyCount>) -> Vec<Requested> {
         tag: profile.tag(name, config.license.usage),
         units,
         per_license,
+        tier: None,
     };
     let rate = profile
         .rate_type()
@@ -56,7 +58,8 @@ fn requested(config: &Config, count: Option<&DailyCount>) -> Vec<Requested> {
     let licensed = |name: &str| profile.type_named(name).is_some() || config.license.types.contains_key(name);
     let sessions = config.policy().license_types.into_iter().filter(|of| licensed(&of.name)).map(|of| {
         let per_license = profile.type_named(&of.name).map_or(1, |licensed| licensed.per_license);
-        one(&of.name, of.count, per_license)
+        let tier = of.tier.map(|tier| TierSpec { family: tier.family, rank: tier.rank });
+        Requested { tier, ..one(&of.name, of.count, per_license) }
     });
     let capacity = profile.types.iter().filter(|of| of.unit == TypeUnit::Capacity).filter_map(|licensed| {
         let units = match licensed.counts {
@@ -157,6 +160,14 @@ mod tests {
         assert_eq!(asked(own, None), expected(""));
         assert_eq!(asked(&own.replacen("[license]\n", "[license]\nusage = 'lab'\n", 1), None), expected(".lab"));
         assert_eq!(agent_setup(&load(own).config, &host(), None).usage, UsageClass::Production);
+    }
+
+    #[test]
+    fn the_entitlement_that_lifts_export_control_is_wanted_where_the_products_limit_applies() {
+        let wanted = |text: &str| agent_setup(&load(text).config, &host(), None).export_control;
+        assert!(wanted("[license]\nprofile = 'expressway'\n"));
+        assert!(!wanted("[license]\nprofile = 'expressway'\n[admission.export_control]\nenabled = false\n"));
+        assert!(!wanted("[license]\n"), "this product has no limit to lift");
     }
 
     #[test]

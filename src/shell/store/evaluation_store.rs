@@ -323,6 +323,7 @@ mod tests {
             enabled: None,
             usage: UsageClass::Production,
             requested: Vec::new(),
+            export_control: false,
             overage_allowed: true,
             transport: TransportClass::Direct,
             addresses: crate::license::agent::Addresses::default(),

@@ -2,7 +2,7 @@
 
 use super::manager::Manager;
 use super::world::{DAY, HOUR, Link, MINUTE, World, setup};
-use crate::license::agent::{AlarmKind, Authorization, Command, Enforced, Exchange, Requested, TransportStep, TypeCap};
+use crate::license::agent::{AlarmKind, Authorization, Command, Enforced, Exchange, TransportStep, TypeCap};
 use crate::license::{BuiltinProfile, Consequence, Effect, Profile};
 use crate::protocol::{Acknowledged, Endpoint, Envelope, GrantAnswer, Typ};
 use crate::units::UnixMillis;
@@ -362,20 +362,18 @@ fn export_control_is_lifted_by_flag_and_entitlement_together_only() {
         (true, Some(1), true),
     ] {
         let mut setup = setup(Profile::builtin(BuiltinProfile::Expressway).unwrap());
-        let tag = setup.profile.export_tag();
-        if licenses.is_some() {
-            setup.requested.push(Requested {
-                type_name: "export".to_owned(),
-                tag: tag.clone(),
-                units: Some(1),
-                per_license: 1,
-            });
-        }
+        let tag = setup.profile.export_tag(setup.usage);
+        setup.requested.iter_mut().for_each(|requested| requested.units = None);
         let mut world = World::with(setup);
         world.manager.export_allowed = flag;
-        world.manager.bought.insert(tag, licenses.unwrap_or(0));
+        if let Some(licenses) = licenses {
+            world.manager.bought.insert(tag, licenses);
+        }
         world.register();
-        assert_eq!(world.limits.as_ref().unwrap().export_lifted, lifted, "{flag} {licenses:?}");
+        let found = (world.limits.as_ref().unwrap().export_lifted, world.a());
+        let in_use = if lifted { Authorization::Authorized } else { Authorization::None };
+        assert_eq!(found, (lifted, in_use), "{flag} {licenses:?}");
+        assert!(!world.stands(AlarmKind::InvalidTag) && !world.stands(AlarmKind::Ooc), "what isn't there is no fault");
         world.command(Command::Deregister).unwrap();
         assert!(!world.limits.as_ref().unwrap().export_lifted);
     }

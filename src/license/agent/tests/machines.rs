@@ -119,3 +119,24 @@ fn an_account_that_was_kept_apart_counts_when_it_used_more() {
         assert!(agent.state().evaluation.used_s >= after && agent.state().evaluation.used_s <= after + 60);
     }
 }
+
+#[test]
+fn a_backup_from_before_a_renewal_doesnt_end_the_registration_that_lives() {
+    let mut world = World::of(BuiltinProfile::Cusp);
+    world.register();
+    let backup = world.agent.state().clone();
+    world.run_to(DAY);
+    world.command(Command::RenewId).unwrap();
+    let identity = world.agent.state().identity.clone();
+    assert_ne!(identity, backup.identity);
+    world.run_to(2 * DAY);
+    let done = world.command(Command::Restore(Box::new(backup.clone()))).unwrap();
+    assert!(done.text.contains("stays"), "{}", done.text);
+    assert_eq!(world.agent.state().identity, identity);
+    assert_eq!((world.r(), world.a()), (&Registration::Registered, Authorization::Authorized));
+    assert!(world.agent.state().membership.as_ref().unwrap().renewed_at.is_some());
+    // Once it is gone here, the backup's is better than none.
+    world.command(Command::Deregister).unwrap();
+    world.command(Command::Restore(Box::new(backup.clone()))).unwrap();
+    assert_eq!(world.agent.state().identity, backup.identity);
+}

@@ -14,7 +14,7 @@ use crate::protocol::{
     AckAnswer, Acknowledgement, AnswerHeader, ComplianceStatus, DeregistrationAnswer, DeregistrationRequest, Endpoint,
     EntitlementRequest, Envelope, Grant, GrantAnswer, KeySet, KeyUse, PoolView, PublicKey, Refusal, RefusalCode,
     RegistrationAnswer, RegistrationRequest, RenewAnswer, RenewRequest, ReportRequest, RequestHeader, SecretKey,
-    SignedKey, TagGrant, TagStatus, Typ, Udi, read_certificate_request,
+    SignedKey, TagGrant, TagRequest, TagStatus, Typ, Udi, read_certificate_request,
 };
 use crate::units::UnixMillis;
 
@@ -245,7 +245,11 @@ impl Manager {
             Endpoint::Entitlement => {
                 let request: EntitlementRequest = Self::read(outgoing);
                 self.eval_used_s = self.eval_used_s.max(request.eval_used_s);
-                self.requested = request.tags.iter().map(|tag| (tag.tag.clone(), tag.requested)).collect();
+                let there = |tag: &TagRequest| {
+                    !tag.optional || self.bought.get(&tag.tag).is_some_and(|bought| *bought >= tag.requested)
+                };
+                self.requested =
+                    request.tags.iter().filter(|tag| there(tag)).map(|tag| (tag.tag.clone(), tag.requested)).collect();
                 self.granted(&request.header, now)
             }
             Endpoint::Report => {

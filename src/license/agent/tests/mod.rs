@@ -2,6 +2,7 @@
 
 mod authorizing;
 mod clocks;
+mod counts;
 mod enabling;
 mod forecasts;
 mod histories;

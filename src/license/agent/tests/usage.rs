@@ -119,3 +119,38 @@ fn a_manager_may_ask_to_be_told_later_and_never_sooner() {
         assert_eq!(world.agent.state().deadlines.report_due.unwrap().0, world.now.wall.0 + due);
     }
 }
+
+#[test]
+fn what_nobody_counts_is_neither_asked_for_nor_reported_nor_over_what_was_granted() {
+    let mut free = setup(Profile::builtin(BuiltinProfile::Open).unwrap());
+    free.requested.iter_mut().filter(|of| of.type_name == "session").for_each(|of| of.units = None);
+    let mut world = World::with(free);
+    world.manager.bought.remove("open.session");
+    world.register();
+    world.use_now("session", 3);
+    world.run_for(DAY);
+    world.command(Command::RenewAuthorization).unwrap();
+    assert_eq!(world.manager.requested.keys().collect::<Vec<_>>(), ["open.cps"]);
+    assert!(world.manager.reports.iter().flat_map(|report| &report.tags).all(|tag| tag.tag == "open.cps"));
+    assert!(world.alarms.is_empty(), "{:?}", world.alarms);
+}
+
+#[test]
+fn a_higher_tier_serves_a_lower_one_and_never_the_other_way() {
+    for (standard, premium, over) in [(45, 5, false), (40, 10, false), (41, 10, true), (30, 11, true), (50, 0, false)] {
+        let mut tiers = setup(Profile::builtin(BuiltinProfile::Ccx).unwrap());
+        tiers.requested.iter_mut().for_each(|of| {
+            of.units = match of.type_name.as_str() {
+                "standard" => Some(40),
+                "premium" => Some(10),
+                _ => None,
+            }
+        });
+        let mut world = World::with(tiers);
+        world.register();
+        world.use_now("standard", standard);
+        world.use_now("premium", premium);
+        world.run_for(20 * MINUTE);
+        assert_eq!(world.stands(AlarmKind::OocPending), over, "{standard} {premium}");
+    }
+}

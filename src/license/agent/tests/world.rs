@@ -70,12 +70,14 @@ pub(super) fn setup(profile: Profile) -> Setup {
                 TypeUnit::Capacity => 10,
             }),
             per_license: licensed.per_license,
+            tier: licensed.tier.clone(),
         })
         .collect();
     Setup {
         enabled: Some(true),
         usage: UsageClass::Production,
         requested,
+        export_control: profile.hard_cap.enabled,
         overage_allowed: profile.overage.default,
         transport: TransportClass::Direct,
         addresses: Addresses::default(),

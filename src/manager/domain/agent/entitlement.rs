@@ -16,6 +16,7 @@ use crate::units::UnixMillis;
 struct Asked<'a> {
     tag: &'a str,
     requested: u64,
+    optional: bool,
     used: Option<LastUse>,
 }
 
@@ -40,8 +41,13 @@ impl Domain {
         let mut instance = self.admit(taking, &Admitted::Plain, batch)?;
         self.note_evaluation(&mut instance, request.eval_used_s, false, batch);
         catch_up(&mut instance, request.last_grant_seq);
-        let asked: Vec<_> =
-            request.tags.iter().map(|tag| Asked { tag: &tag.tag, requested: tag.requested, used: None }).collect();
+        let asked = request.tags.iter().map(|tag| Asked {
+            tag: &tag.tag,
+            requested: tag.requested,
+            optional: tag.optional,
+            used: None,
+        });
+        let asked: Vec<_> = asked.collect();
         Ok(self.grant(instance, &asked, true, taking, batch))
     }
 
@@ -95,7 +101,8 @@ impl Domain {
                 Some(at) => rest.remove(at),
                 None => nothing_yet(ask.tag),
             };
-            one.requested = ask.requested;
+            let is_there = !ask.optional || self.has_for(&instance, &one, ask.requested, now);
+            one.requested = if is_there { ask.requested } else { 0 };
             one.last_use = ask.used.clone().or(one.last_use);
             instance.entitlements.push(one);
         }
@@ -129,7 +136,18 @@ impl Domain {
         AgentReply::Granted(Box::new(Granted { header, grant }))
     }
 
-    fn is_hard(&self, tag: &str) -> bool {
+    /// So many licenses are there for this instance without a shortage; its old request is in the books still.
+    fn has_for(&self, instance: &Instance, one: &Entitlement, requested: u64, now: UnixMillis) -> bool {
+        let standing = self.standing(instance.virtual_account, &one.tag, now);
+        let others = if self.is_hard(&one.tag) {
+            standing.held.saturating_sub(one.held)
+        } else {
+            standing.in_use.saturating_sub(one.requested)
+        };
+        others.saturating_add(requested) <= standing.supply.total()
+    }
+
+    pub(super) fn is_hard(&self, tag: &str) -> bool {
         self.tags.get(tag).is_some_and(|tag| tag.class == TagClass::Hard)
     }
 
@@ -175,7 +193,7 @@ impl Domain {
         let mut tags = Vec::with_capacity(asked.len());
         let mut pools = Vec::with_capacity(asked.len());
         let mut known = instance.entitlements.iter();
-        for ask in asked.iter().filter(|ask| !self.tags.contains_key(ask.tag)) {
+        for ask in asked.iter().filter(|ask| !ask.optional && !self.tags.contains_key(ask.tag)) {
             tags.push(unknown(ask.tag, instance.grant_seq));
         }
         for one in known.by_ref() {
@@ -246,7 +264,7 @@ fn unknown(tag: &str, epoch: u64) -> TagGrant {
 fn asked_by(tag: &TagReport, now: UnixMillis) -> Asked<'_> {
     let used =
         LastUse { at: now, reported: tag.reported, observed_peak: tag.observed_peak, p95: tag.p95, next: tag.next };
-    Asked { tag: &tag.tag, requested: tag.requested, used: Some(used) }
+    Asked { tag: &tag.tag, requested: tag.requested, optional: false, used: Some(used) }
 }
 
 fn usage_row(instance: &Instance, request: &ReportRequest, tag: &TagReport, now: UnixMillis) -> UsageRow {

@@ -62,7 +62,10 @@ impl Domain {
         let mut instance = self.admit(taking, &Admitted::Ack(&request.acknowledged), batch)?;
         match &request.acknowledged {
             Acknowledged::Registration { .. } => release_licenses_left(&mut instance),
-            Acknowledged::Grant { tag, epoch, effective } => in_force(&mut instance, tag, *epoch, *effective),
+            Acknowledged::Grant { tag, epoch, effective } => {
+                let hard = self.is_hard(tag);
+                in_force(&mut instance, tag, hard, *epoch, *effective);
+            }
         }
         let header = self.answer(&instance, taking);
         self.store(instance, batch);
@@ -72,11 +75,13 @@ impl Domain {
 
 /// A grant is in force: what it took away comes back. An older epoch says nothing, for a later grant may be on its way;
 /// unless the instance is gone, which gets no more grants.
-fn in_force(instance: &mut Instance, tag: &str, epoch: u64, effective: u64) {
+fn in_force(instance: &mut Instance, tag: &str, hard: bool, epoch: u64, effective: u64) {
     let gone = !instance.state.is_registered();
     let mut current = gone;
     for one in instance.entitlements.iter_mut().filter(|one| one.tag == tag && (one.epoch == epoch || gone)) {
-        one.held = one.granted.max(one.held.min(effective));
+        // Only hard resources are held; a tag that was one may be held still.
+        let granted = if hard { one.granted } else { 0 };
+        one.held = granted.max(one.held.min(effective));
         current = true;
     }
     for left in &mut instance.leaving {

@@ -22,6 +22,7 @@ use super::record::{AlertKind, Instance, InstanceState, Machine, Record, Retired
 use super::{Change, Domain, EvalPolicy, InstanceEvent, InstanceEventKind, InstanceId, RecordKey, RecordKind};
 use crate::protocol::{Acknowledged, AnswerHeader, Entropy, InstanceInfo, PublicKey, RefusalCode, RequestHeader};
 use crate::units::UnixMillis;
+use crate::units::when::when;
 
 /// Why a message is refused.
 pub(super) struct Denied {
@@ -100,7 +101,8 @@ impl Domain {
             }
         }
         if !instance.state.is_registered() && !message.is_heard_when_gone() {
-            let text = format!("the product instance is {} since {}", instance.state.name(), instance.state_since.0);
+            let text =
+                format!("the product instance is {} since {}", instance.state.name(), when(instance.state_since));
             return Err(denied(RefusalCode::InstanceRemoved, text));
         }
         // Before the certificate's end is judged: of two clocks that differ this one may be wrong.
@@ -109,7 +111,7 @@ impl Domain {
             && certificate.not_after < now
             && !matches!(message, Admitted::Goodbye)
         {
-            let text = format!("the id certificate ended at {}; now is {}", certificate.not_after.0, now.0);
+            let text = format!("the id certificate ended at {}; now is {}", when(certificate.not_after), when(now));
             return Err(denied(RefusalCode::CertificateRevoked, text));
         }
         if instance.nonces.contains(&header.nonce) {

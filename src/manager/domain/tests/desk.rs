@@ -271,7 +271,11 @@ impl Host {
     }
 
     pub(super) fn entitlement(&mut self, desk: &Desk, tags: &[(&str, u64)]) -> AgentRequest {
-        let tags = tags.iter().map(|(tag, requested)| TagRequest { tag: (*tag).to_owned(), requested: *requested });
+        let tags = tags.iter().map(|(tag, requested)| TagRequest {
+            tag: (*tag).to_owned(),
+            requested: *requested,
+            optional: false,
+        });
         let request = EntitlementRequest {
             header: self.header(desk),
             tags: tags.collect(),

@@ -1,6 +1,7 @@
 //! What is granted, and who is told of a shortage.
 
 use super::desk::{DAY, Desk, Host};
+use crate::manager::domain::message::Message;
 use crate::manager::domain::*;
 use crate::protocol::*;
 use crate::units::UnixMillis;
@@ -213,4 +214,27 @@ fn a_grant_tells_when_the_term_behind_it_ends() {
     let mut hosts = hosts(&mut desk, 1);
     assert_eq!(hosts[0].ask(&mut desk, "cps", 5).term_end, None);
     assert_eq!(hosts[0].ask(&mut desk, "cps", 6).term_end, Some(end));
+}
+
+#[test]
+fn what_is_optional_is_granted_if_it_is_there_and_is_no_shortage_otherwise() {
+    let mut desk = Desk::new();
+    desk.buy(desk.default(), "expressway.export", 1);
+    let token = desk.token(desk.default());
+    let (mut one, mut two) = (Host::new(1), Host::new(2));
+    one.register(&mut desk, &token);
+    two.register(&mut desk, &token);
+    let mut optional = |host: &mut Host, tag: &str| {
+        let mut request = host.entitlement(&desk, &[(tag, 1)]);
+        let Message::Entitlement(message) = &mut request.message else { panic!() };
+        message.tags[0].optional = true;
+        host.granted(&mut desk, &request).unwrap()
+    };
+    let first = optional(&mut one, "expressway.export");
+    assert_eq!((first.status, first.tags[0].granted), (ComplianceStatus::InCompliance, 1));
+    let second = optional(&mut two, "expressway.export");
+    assert_eq!(second.status, ComplianceStatus::InCompliance);
+    assert!(second.tags.iter().all(|tag| tag.granted == 0 && tag.status == TagStatus::InCompliance));
+    assert!(optional(&mut two, "nobody.knows").tags.is_empty());
+    assert_eq!(optional(&mut one, "expressway.export").tags[0].granted, 1, "asking again keeps it");
 }

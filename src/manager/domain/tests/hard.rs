@@ -139,3 +139,18 @@ fn nothing_that_is_held_can_be_transferred_or_removed() {
     assert_eq!(desk.domain.standing(east, "export", desk.now).supply.purchased, 5);
     desk.check();
 }
+
+#[test]
+fn ordinary_licenses_are_never_held_whatever_is_acknowledged() {
+    let mut desk = Desk::new();
+    desk.tag("open.cps", TagClass::License, None, None);
+    desk.buy(desk.default(), "open.cps", 30);
+    let token = desk.token(desk.default());
+    let mut one = Host::new(1);
+    one.register(&mut desk, &token);
+    one.ask(&mut desk, "open.cps", 30);
+    let less = one.ask(&mut desk, "open.cps", 20);
+    one.in_force(&mut desk, &less);
+    assert!(desk.instance(&one).entitlements.iter().all(|one| one.held == 0));
+    desk.check();
+}

@@ -26,6 +26,7 @@ pub(crate) fn state(number: u64) -> AgentState {
         enabled: None,
         usage: UsageClass::Production,
         requested: Vec::new(),
+        export_control: false,
         overage_allowed: true,
         transport: TransportClass::Direct,
         addresses: crate::license::agent::Addresses::default(),

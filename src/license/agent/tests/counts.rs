@@ -1,0 +1,123 @@
+//! Row 42: counts that change, and what binds calls until the manager has answered.
+
+use super::world::{DAY, Link, MINUTE, World, setup};
+use crate::license::agent::{Authorization, Command, Setup, TransportStep, TypeCap};
+use crate::license::{BuiltinProfile, Profile};
+use crate::protocol::Endpoint;
+
+/// Calls per second are counted, sessions are as this says; nothing above the grant is admitted.
+fn strict(sessions: Option<u32>) -> Setup {
+    let mut strict = setup(Profile::builtin(BuiltinProfile::Open).unwrap());
+    strict.overage_allowed = false;
+    strict.requested.iter_mut().find(|of| of.type_name == "session").unwrap().units = sessions;
+    strict
+}
+
+fn configure(world: &mut World, setup: Setup) {
+    world.command(Command::Configure(Box::new(setup))).unwrap();
+}
+
+fn sessions_asked(world: &World) -> Option<u64> {
+    world.manager.requested.get("open.session").copied()
+}
+
+#[test]
+fn what_is_not_limited_is_not_refused_although_overage_is() {
+    let mut world = World::with(strict(None));
+    world.register();
+    assert_eq!((world.a(), world.cap("cps")), (Authorization::Authorized, TypeCap::Units(100)));
+    assert_eq!(world.cap("session"), TypeCap::Uncapped);
+    world.use_now("session", 3);
+    world.command(Command::ReportNow).unwrap();
+    assert_eq!(world.cap("session"), TypeCap::Uncapped);
+}
+
+#[test]
+fn a_type_that_the_manager_was_not_asked_for_yet_waits_for_its_answer_with_what_is_requested() {
+    let mut world = World::with(strict(None));
+    world.register();
+    world.link = Link::Held;
+    configure(&mut world, strict(Some(70)));
+    assert_eq!((world.a(), world.cap("session")), (Authorization::Authorized, TypeCap::Requested));
+    world.manager.bought.insert("open.session".to_owned(), 40);
+    world.link = Link::Up;
+    world.drain();
+    assert_eq!(world.cap("session"), TypeCap::Units(40), "the answer binds");
+    // Not limited, and then limited again: the grant that knows nothing of it doesn't bind.
+    configure(&mut world, strict(None));
+    assert_eq!(world.cap("session"), TypeCap::Uncapped);
+    world.link = Link::Down(TransportStep::Timeout);
+    configure(&mut world, strict(Some(30)));
+    assert_eq!(world.cap("session"), TypeCap::Requested);
+    world.link = Link::Up;
+    world.run_for(15 * MINUTE);
+    assert_eq!((world.cap("session"), sessions_asked(&world)), (TypeCap::Units(30), Some(30)));
+}
+
+#[test]
+fn more_of_a_type_that_was_asked_for_stays_at_the_old_grant_until_the_answer() {
+    let mut world = World::with(strict(Some(50)));
+    world.register();
+    world.link = Link::Held;
+    configure(&mut world, strict(Some(70)));
+    assert_eq!(world.cap("session"), TypeCap::Units(50));
+    world.link = Link::Up;
+    world.drain();
+    assert_eq!(world.cap("session"), TypeCap::Units(70));
+}
+
+#[test]
+fn a_changed_count_that_a_kill_cut_off_is_asked_for_after_the_start() {
+    let mut world = World::with(strict(Some(50)));
+    world.register();
+    for sessions in [70, 50] {
+        world.link = Link::Held;
+        configure(&mut world, strict(Some(sessions)));
+        assert_ne!(sessions_asked(&world), Some(sessions.into()));
+        world.link = Link::Up;
+        world.restart(false);
+        assert_eq!(sessions_asked(&world), Some(sessions.into()));
+    }
+}
+
+#[test]
+fn a_change_that_was_taken_back_before_the_answer_is_told_to_the_manager() {
+    let mut world = World::with(strict(Some(50)));
+    world.register();
+    world.link = Link::Down(TransportStep::Timeout);
+    configure(&mut world, strict(Some(70)));
+    // The manager heard it; its answer was lost.
+    world.manager.requested.insert("open.session".to_owned(), 70);
+    world.link = Link::Up;
+    configure(&mut world, strict(Some(50)));
+    assert_eq!(sessions_asked(&world), Some(50));
+}
+
+#[test]
+fn an_answered_report_brings_a_request_that_failed_back_at_once() {
+    let mut world = World::with(strict(Some(50)));
+    world.register();
+    world.run_for(MINUTE);
+    world.link = Link::Down(TransportStep::Tcp);
+    configure(&mut world, strict(Some(70)));
+    world.link = Link::Up;
+    world.command(Command::ReportNow).unwrap();
+    assert_eq!((sessions_asked(&world), world.cap("session")), (Some(70), TypeCap::Units(70)));
+    let asked = world.sent(Endpoint::Entitlement).len();
+    world.run_for(DAY);
+    assert_eq!(world.sent(Endpoint::Entitlement).len(), asked, "reports alone go on");
+}
+
+#[test]
+fn a_restored_backup_asks_for_the_counts_that_come_with_it() {
+    let mut world = World::with(strict(Some(50)));
+    world.register();
+    let backup = world.agent.state().clone();
+    configure(&mut world, strict(None));
+    assert_eq!(sessions_asked(&world), None);
+    // As the driver does it: the state first, then the overrides by a new configuration.
+    world.command(Command::Restore(Box::new(backup))).unwrap();
+    assert_eq!(sessions_asked(&world), None);
+    configure(&mut world, strict(Some(50)));
+    assert_eq!(sessions_asked(&world), Some(50));
+}
