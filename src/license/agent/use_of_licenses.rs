@@ -32,6 +32,16 @@ impl Agent {
         }
     }
 
+    /// Takes what is lent to other members of the cluster and borrowed of them, in units, by license type. Call it after
+    /// [`observe`](Self::observe).
+    pub fn observe_loans(&mut self, loans: &[(String, u32, u32)]) {
+        for (type_name, lent, borrowed) in loans {
+            if let Some(requested) = self.setup.requested.iter().find(|requested| requested.type_name == *type_name) {
+                self.usage.count_loans(&requested.tag, *lent, *borrowed);
+            }
+        }
+    }
+
     /// Takes the count of the day, to be kept with what is used.
     pub const fn count_capacity(&mut self, count: DailyCount) {
         self.usage.capacity = Some(count);
@@ -50,8 +60,12 @@ impl Agent {
         let closed = self.usage.sample(now);
         let over = self.state.authorization == Authorization::Authorized
             && self.setup.requested.iter().any(|requested| {
-                let granted = enforcement::granted_units(&self.state, requested);
-                closed.iter().any(|closed| closed.tag == requested.tag && is_over(closed.peak, 1, u64::from(granted)))
+                let granted = u64::from(enforcement::granted_units(&self.state, requested));
+                // What was borrowed is another member's grant.
+                closed.iter().any(|closed| {
+                    closed.tag == requested.tag
+                        && is_over(closed.peak, 1, granted.saturating_add(closed.borrowed.into()))
+                })
             });
         let event = self.tolerance.sample(&self.setup.profile.ooc, over, now);
         self.tolerated(event);
