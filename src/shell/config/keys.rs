@@ -473,7 +473,7 @@ const OWN: &[Key] = &[
         Choice(&["node", "cluster"]),
         Restart("what members share is fixed while the process runs"),
         "",
-        "node: this host counts for itself. cluster: all members of [cluster] together are held to the limits, which must be the\nsame at each; each holds its share of them and borrows of the others.",
+        "node: this host counts for itself. cluster: all members of [cluster] together are held to the limits,\nwhich must be the same at each; each holds its share of them and borrows of the others.",
     ),
     key(
         "admission.export_control.share",
