@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::action::Action;
 use super::engine::{BatchNo, Engine, HomeGrant, PairView, Setup, SumsView};
-use super::export::{ExportLatch, ExportView};
+use super::export::ExportLatch;
 use super::fence::Fence;
 use super::ids::{Incarnation, NodeName};
 use super::ledger::{Key, Ledger, Record};
@@ -18,7 +18,6 @@ use super::presence::{Greeting, HintSum, News, Presence, Refused, Setup as Prese
 use super::resource::{Licenses, ResourceId, ResourceIndex};
 use super::retention::{Out, Retained, Ticket, View, Voter, Withheld};
 use super::share::Beside;
-use super::usage::{Usage, usage};
 use super::view::ClusterView;
 use crate::units::{Tick, UnixMillis};
 
@@ -89,6 +88,7 @@ macro_rules! view {
 
 mod census;
 mod leaving;
+mod reported;
 
 impl Cluster {
     /// A node that starts. Its pools are set at once.
@@ -441,35 +441,6 @@ impl Cluster {
         self.presence.ignored()
     }
 
-    // --- what is reported, and what is capped ------------------------------------------------------------------------
-
-    /// What is to be reported of a resource; `peak`: the most in use since the last report; `capped`: as the profile says.
-    #[must_use]
-    pub fn usage(
-        &self,
-        resource: ResourceIndex,
-        peak: u32,
-        capped: bool,
-        now: Tick,
-        pools: &dyn Pools,
-    ) -> Option<Usage> {
-        let (kind, home, lent) = self.engine.home_and_lent(resource)?;
-        Some(usage(pools.used(resource, now).used, peak, home, lent, kind, capped))
-    }
-
-    /// Export control over the whole cluster: looks at a hard resource of which all together may use `cap` units; says
-    /// whether new calls are refused here. Called after each committed admission that reaches the limit, and each tick.
-    pub fn look_export(&mut self, resource: ResourceIndex, cap: u64, now: Tick, pools: &dyn Pools) -> bool {
-        let Some((id, limit, none_spare)) = self.engine.scarcity(resource) else { return false };
-        let used = pools.used(resource, now).used;
-        let used_by_all = self.presence.hint_sum(id, now).used.saturating_add(u64::from(used));
-        let latch = self.latches.entry(resource).or_default();
-        let latched = latch.look(&ExportView { used, limit, none_spare, used_by_all, cap });
-        let wanted = latch.wanted(used, limit).unwrap_or(0);
-        self.engine.set_wanted_min(resource, wanted);
-        latched
-    }
-
     // --- lost peers --------------------------------------------------------------------------------------------------
 
     fn step_retention(&mut self, now: Tick, pools: &mut dyn Pools) {
@@ -597,29 +568,6 @@ impl Cluster {
                 Out::Tell(event) => self.engine.act(Action::Tell(event)),
             }
         }
-    }
-
-    /// The operator says that a node is gone for good: what was lent to it is home again (declared, for sessions), nothing is
-    /// kept of it, and who comes under its name is new.
-    pub fn forget(&mut self, node: &NodeName, now: Tick, pools: &mut dyn Pools) {
-        let out = [self.retained.forget(node), self.voter.forget(node)].concat();
-        self.carry_out(out, now, pools);
-        self.withheld.forget(node);
-        if let Some(Fencing::Asking(fence)) = &mut self.fencing {
-            fence.forget(node);
-        }
-        self.engine.forget(node, now, pools);
-        self.presence.forget(node);
-        self.leaving.remove(node);
-        self.engine.set_refused(node, true);
-        if self.connected.contains(node) {
-            // It is there after all, and asked who it is.
-            self.presence.handle_connected(node, now);
-            self.take_simple_news(now);
-        }
-        self.set_beside(now, pools);
-        self.step_fence(now, pools);
-        self.engine.flush(now);
     }
 }
 

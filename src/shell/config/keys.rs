@@ -433,13 +433,7 @@ const OWN: &[Key] = &[
         "true",
         "The cap is on. Default: as the profile says (expressway: true; the others: false).",
     ),
-    key(
-        "admission.export_control.webrtc",
-        Bool,
-        Live,
-        "",
-        "Let WebRTC sessions in; the limit is then limit_with_webrtc. Off, they are refused.",
-    ),
+    key("admission.export_control.webrtc", Bool, Live, "", "Let WebRTC sessions in; off, refuse them."),
     key(
         "admission.export_control.limit",
         Integer { min: 1, max: 2500, of: "calls and registrations" },
