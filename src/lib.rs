@@ -25,6 +25,7 @@
 //! | | *above: pure; below: the feature `shell`* |
 //! | `shell` | drivers: clocks, sockets, files, threads, signals |
 //! | `cli` | operator commands |
+//! | `demo` | all of it on one host, for a newcomer: starts the program's own subcommands |
 //!
 //! # Driving it as a library
 //!
@@ -49,5 +50,7 @@ pub mod units;
 
 #[cfg(feature = "shell")]
 pub mod cli;
+#[cfg(feature = "shell")]
+pub mod demo;
 #[cfg(feature = "shell")]
 pub mod shell;

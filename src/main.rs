@@ -1,4 +1,4 @@
-//! The program: arguments, then the configuration, then the sidecar or a command; exit codes.
+//! The program: arguments, then the configuration, then the sidecar, the manager, the demo or a command; exit codes.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,20 +6,27 @@ use std::process::ExitCode;
 use callgate::cli::{
     Cli, Command, ConfigArgs, Failure, Format, ManagerCommand, ManagerServeArgs, Surroundings, page_text, run,
 };
+use callgate::demo;
 use callgate::manager;
 use callgate::shell::clock::Clock;
 use callgate::shell::config::Inputs;
-use callgate::shell::wiring;
+use callgate::shell::{process, wiring};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let Cli { format, command } = Cli::parse();
+    if let Err(reason) = process::end_with_parent() {
+        return failed(&Failure::Refused(reason), format);
+    }
     let inputs = Inputs::of_process();
     if let Command::Serve(args) = command {
         return serve(&args, inputs, format);
     }
     if let Command::Manager(ManagerCommand::Serve(args)) = command {
         return serve_manager(&args, &inputs, format);
+    }
+    if let Command::Demo(args) = command {
+        return demo::run(&args, format).map_or_else(|failure| failed(&failure, format), |()| ExitCode::SUCCESS);
     }
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     let surroundings = Surroundings { inputs, now: Clock.wall(), input, output };

@@ -9,6 +9,7 @@
 mod clients;
 mod cluster;
 mod counting_allocator;
+mod demo;
 mod e2e;
 mod front_ends;
 mod fuzz_smoke;

@@ -5,7 +5,8 @@
 #   tests/run-all.sh --only e2e,soak  just these (names as printed; packages and venv are prepared as they need)
 #   tests/run-all.sh --skip fuzz      all but these
 #   tests/run-all.sh --soak 600       the soak for that many seconds instead of 30
-#   tests/run-all.sh --long           longer property, fuzz and loom runs, and a soak of ten minutes
+#   tests/run-all.sh --long           longer property, fuzz and loom runs, a soak of ten minutes, 100,000 seeds of the simulator
+#   tests/run-all.sh --seeds 5000     so many seeds of the simulator, and each mutant on a thousand
 #   tests/run-all.sh --seed 7         property tests from another seed; `random` looks for what no run has seen yet
 #   tests/run-all.sh --list           the stages
 #
@@ -14,17 +15,18 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom fuzz soak e2e cluster licensing notices manager clients)
-ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122
+STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom sim fuzz soak e2e cluster demo licensing notices manager clients)
+ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122 SIM_SEEDS=""
 while [ $# -gt 0 ]; do
     case "$1" in
         --only) ONLY="${2:?--only needs a list of stages}"; shift 2 ;;
         --skip) SKIP="${2:?--skip needs a list of stages}"; shift 2 ;;
         --soak) SOAK_SECONDS="${2:?--soak needs seconds}"; shift 2 ;;
         --long) LONG=1; export CALLGATE_LONG=1; [ "$SOAK_SECONDS" = 30 ] && SOAK_SECONDS=600; shift ;;
+        --seeds) SIM_SEEDS="${2:?--seeds needs a number}"; shift 2 ;;
         --seed) SEED="${2:?--seed needs a number, or random}"; shift 2 ;;
         --list) printf '%s\n' "${STAGES[@]}"; exit 0 ;;
-        -h|--help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "unknown option $1; see --help" >&2; exit 2 ;;
     esac
 done
@@ -44,6 +46,9 @@ PACKAGES=(
     "openssl:/usr/bin/openssl"
     "squid:/usr/sbin/squid"
     "libfaketime:/usr/lib/*/faketime/libfaketimeMT.so.1"
+    "etcd-server:/usr/bin/etcd"
+    "protobuf-compiler:/usr/bin/protoc"
+    "libprotobuf-dev:/usr/include/google/protobuf/descriptor.proto"
     "postgresql:/usr/lib/postgresql/*/bin/initdb"
     "libxml2-utils:/usr/bin/xmllint"
     "python3-aiosmtpd:/usr/lib/python3/dist-packages/aiosmtpd/__init__.py"
@@ -69,6 +74,8 @@ STARTED=$SECONDS
 PASSED=0 FAILED=0
 SUMMARY=()
 PROFILE=(--profile ci)
+# All that can be built, in one build. What users get by default is checked beside the pure part.
+FEATURES=(--features etcd)
 
 listed() { case ",$2," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
 wanted() {
@@ -157,9 +164,11 @@ prepare_venv() {
 }
 
 run_fmt() { cargo fmt --all -- --check; }
-run_clippy() { cargo clippy "${PROFILE[@]}" --workspace --all-targets --locked -- -D warnings; }
-run_purity() { cargo check "${PROFILE[@]}" --no-default-features --lib --locked; }
-run_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${PROFILE[@]}" --no-deps --locked; }
+run_clippy() { cargo clippy "${PROFILE[@]}" "${FEATURES[@]}" --workspace --all-targets --locked -- -D warnings; }
+run_purity() {
+    cargo check "${PROFILE[@]}" --no-default-features --lib --locked && cargo check "${PROFILE[@]}" --bins --locked
+}
+run_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${PROFILE[@]}" "${FEATURES[@]}" --no-deps --locked; }
 run_deny() {
     prepare_venv || return 1
     # The advisory database lives on a public Git host: see deny.toml.
@@ -171,33 +180,39 @@ run_scenarios() { # $1 nextest expression, $2 threads, then the arguments of the
     local expression="$1" threads="$2"
     shift 2
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --test scenarios --run-ignored only \
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --test scenarios --run-ignored only \
             --test-threads "$threads" --success-output immediate -E "$expression"
     else
-        cargo test "${PROFILE[@]}" --locked --test scenarios -- --ignored --nocapture --test-threads "$threads" "$@"
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test scenarios -- --ignored --nocapture --test-threads "$threads" "$@"
     fi
 }
 run_tidy() {
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --test scenarios -E 'test(/^tidy::/)'
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --test scenarios -E 'test(/^tidy::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --test scenarios tidy::
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test scenarios tidy::
     fi
 }
 run_tests() {
     [ "$LONG" -eq 1 ] && export PROPTEST_CASES="${PROPTEST_CASES:-4096}"
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --lib --bins --tests -E 'not test(/^(tidy|fuzz_smoke)::/)'
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --lib --bins --test scenarios -E 'not test(/^(tidy|fuzz_smoke)::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --lib --bins --tests -- --skip tidy:: --skip fuzz_smoke::
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --lib --bins --test scenarios -- --skip tidy:: --skip fuzz_smoke::
     fi
 }
-run_doctests() { cargo test "${PROFILE[@]}" --locked --doc; }
+run_doctests() { cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --doc; }
 run_loom() {
     # A directory of its own: the flag changes every crate, and must not throw the others' builds away.
     export RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
     [ "$LONG" -eq 1 ] && unset LOOM_MAX_PREEMPTIONS
     cargo test "${PROFILE[@]}" --locked --no-default-features --lib --target-dir "$TARGET/loom" loom
+}
+run_sim() { # the simulator of the cluster: a bounded number of seeds, unless more are asked for
+    [ "$LONG" -eq 1 ] && SIM_SEEDS="${SIM_SEEDS:-100000}"
+    [ -n "$SIM_SEEDS" ] && export CALLGATE_SIM_SEEDS="$SIM_SEEDS" CALLGATE_SIM_MUTANTS=1000
+    # Each test uses all cores itself.
+    cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test sim -- --nocapture --test-threads 1
 }
 run_soak() {
     echo "soak for $SOAK_SECONDS seconds; set CALLGATE_SOAK_SEED to replay a client's choices"
@@ -205,6 +220,7 @@ run_soak() {
 }
 run_e2e() { run_scenarios 'test(/^e2e::/)' "${CALLGATE_E2E_LANES:-4}" e2e::; }
 run_cluster() { run_scenarios 'test(/^cluster::/)' "${CALLGATE_E2E_LANES:-4}" cluster::; }
+run_demo() { run_scenarios 'test(/^demo::/)' 2 demo::; }
 run_licensing() { run_scenarios 'test(/^licensing::/)' "${CALLGATE_E2E_LANES:-4}" licensing::; }
 run_notices() { run_scenarios 'test(/^notices::/)' 2 notices::; }
 run_manager() { # a PostgreSQL of our own, on a socket in a directory of its own
@@ -234,9 +250,9 @@ run_fuzz() {
         done
     fi
     if have_nextest; then
-        cargo nextest run --cargo-profile ci --locked --no-tests=fail --test scenarios -E 'test(/^fuzz_smoke::/)'
+        cargo nextest run --cargo-profile ci "${FEATURES[@]}" --locked --no-tests=fail --test scenarios -E 'test(/^fuzz_smoke::/)'
     else
-        cargo test "${PROFILE[@]}" --locked --test scenarios fuzz_smoke::
+        cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --test scenarios fuzz_smoke::
     fi
 }
 
@@ -250,10 +266,12 @@ stage tidy run_tidy
 stage tests run_tests
 stage doctests run_doctests
 stage loom run_loom
+stage sim run_sim
 stage fuzz run_fuzz
 stage soak run_soak
 stage e2e run_e2e
 stage cluster run_cluster
+stage demo run_demo
 stage licensing run_licensing
 stage notices run_notices
 stage manager run_manager

@@ -28,7 +28,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("manager", &["shell", "notice", "protocol", "units", "sync"]),
     // Commands speak to a running sidecar over its admin socket; `serve` and `config` start from the same configuration.
     ("cli", &["shell", "manager", "notice", "license", "cluster", "admission", "protocol", "limits", "units"]),
-    ("main", &["cli", "manager", "shell"]),
+    // Starts the program's own subcommands, and watches them as a command does.
+    ("demo", &["cli", "shell", "units"]),
+    ("main", &["cli", "demo", "manager", "shell"]),
 ];
 
 /// What the manager may take of the shell: what any process needs, and nothing of the sidecar.

@@ -46,6 +46,9 @@ impl Settings {
         } else {
             // Another algorithm knows nothing of the last second: it starts full.
             let window = LeasedRate::new(limit.from(now), rate_max, policy.rate_policy);
+            if loans.of(NodePool::Rate).is_some() {
+                window.stretch(now);
+            }
             window.fill(now);
             Arc::new(window)
         };

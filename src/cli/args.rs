@@ -20,7 +20,7 @@ use crate::shell::config::{FlagValue, Inputs, Loader};
     max_term_width = 110,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Start here:\n  callgate serve                       100 calls per second, on loopback, no configuration needed\n  redis-cli -p 7500 ADMIT call-1       may this call start?\n  callgate status                      how things are\n\nExit codes:\n  0   done\n  1   refused or failed: the reason is on stderr\n  2   wrong usage\n  64  wrong configuration\n  69  no sidecar runs here"
+    after_help = "Start here:\n  callgate demo                        all of it at work on this host, for a first look\n  callgate serve                       100 calls per second, on loopback, no configuration needed\n  redis-cli -p 7500 ADMIT call-1       may this call start?\n  callgate status                      how things are\n\nExit codes:\n  0   done\n  1   refused or failed: the reason is on stderr\n  2   wrong usage\n  64  wrong configuration\n  69  no sidecar runs here"
 )]
 pub struct Cli {
     /// How results are printed.
@@ -51,6 +51,16 @@ pub enum Command {
         after_help = "Examples:\n  callgate serve\n  callgate serve --config /etc/callgate/callgate.toml\n  callgate serve --set license.count=500 --set admission.mode=shadow"
     )]
     Serve(ConfigArgs),
+    /// Show all of it at work on this host: a license manager, three sidecars, calls.
+    ///
+    /// The sidecars register with the manager, find each other, and lend each other licenses while calls come in, most of them
+    /// at one sidecar, and every few seconds at another one. Everything is on loopback, on ports that the system chose, in a
+    /// temporary directory that goes when the demo ends. Nothing needs to be configured, and a sidecar that runs here already
+    /// is not touched.
+    #[command(
+        after_help = "Ends with 0 if no law was broken: in no second more calls than were bought, no call left over, nothing crashed.\n\nExamples:\n  callgate demo\n  callgate demo --seconds 30\n  callgate demo --headless --seconds 10 | jq '.admitted, .static_split_admitted'"
+    )]
+    Demo(DemoArgs),
     /// How the running sidecar is: live calls, counters, limits, license, alarms.
     #[command(after_help = "Examples:\n  callgate status\n  callgate status --format json | jq .refused_total")]
     Status(AdminArgs),
@@ -144,6 +154,20 @@ impl ConfigArgs {
         }
         Loader { file: self.config.clone(), inputs, flags }
     }
+}
+
+/// How long, and for whom, the demo runs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DemoArgs {
+    /// Calls come for so many seconds; left out: until Ctrl-C.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: Option<u32>,
+    /// For machines: no table; the summary is one JSON document on standard output.
+    #[arg(long)]
+    pub headless: bool,
+    /// The seed that the calls are drawn from: the same one offers the same calls.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// Which running sidecar.

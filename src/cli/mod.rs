@@ -1,6 +1,6 @@
 //! Operator commands: arguments, the client of the admin socket, what people read.
 //!
-//! `main` parses the arguments and calls [`run`] for every command but `serve`. Commands that ask a running sidecar do so
+//! `main` parses the arguments and calls [`run`] for every command but `serve` and `demo`. Commands that ask a running sidecar do so
 //! over its admin socket and hold nothing of its inside. Whatever comes from there is made printable before it is shown.
 
 mod args;
@@ -20,8 +20,8 @@ use std::io::{BufRead, Write};
 use serde_json::{Value, json};
 
 pub use args::{
-    AdminArgs, AlarmsArgs, AlarmsCommand, CallsCommand, Cli, Command, ConfigArgs, ConfigCommand, Format, ListArgs,
-    PhaseArg,
+    AdminArgs, AlarmsArgs, AlarmsCommand, CallsCommand, Cli, Command, ConfigArgs, ConfigCommand, DemoArgs, Format,
+    ListArgs, PhaseArg,
 };
 pub use client::{Candidates, Client};
 pub use cluster::{CaCommand, ClusterCommand};
@@ -52,7 +52,7 @@ pub struct Surroundings<I, O> {
     pub output: O,
 }
 
-/// Runs every command but `serve`.
+/// Runs every command but `serve` and `demo`.
 ///
 /// # Errors
 /// If the command was refused or failed, with the exit code that says how.
@@ -65,6 +65,7 @@ pub fn run(
     let out = &mut output;
     match command {
         Command::Serve(_) => Err(Failure::Refused("`serve` is not a command for a running sidecar".to_owned())),
+        Command::Demo(_) => Err(Failure::Refused("`demo` is not a command for a running sidecar".to_owned())),
         Command::Config(ConfigCommand::Check(args)) => configuration::check(&args.loader(inputs), format, out),
         Command::Config(ConfigCommand::Show(args)) => configuration::show(&args.loader(inputs), format, out),
         Command::Config(ConfigCommand::Default) => configuration::default(format, out),

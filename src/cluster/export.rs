@@ -95,7 +95,8 @@ impl ExportLatch {
     /// Looks; returns whether it is latched now.
     pub const fn look(&mut self, view: &ExportView) -> bool {
         if self.latched {
-            self.latched = view.used >= Self::low_mark(view.limit) && view.limit > 0;
+            // With nothing in use it opens, also where the low mark of so small a limit is 0.
+            self.latched = view.used > 0 && view.used >= Self::low_mark(view.limit) && view.limit > 0;
         } else {
             let full = view.used >= view.limit && view.limit > 0;
             self.latched = full && (view.none_spare || view.used_by_all >= view.cap);
@@ -169,6 +170,13 @@ mod tests {
         assert!(!latch.look(&view(0, 0, true, 2500)));
         latch.look(&view(10, 10, true, 2500));
         assert!(!latch.look(&view(0, 0, true, 2500)));
+    }
+
+    #[test]
+    fn a_node_with_one_unit_opens_when_that_is_free() {
+        let mut latch = ExportLatch::default();
+        assert!(latch.look(&view(1, 1, true, 2500)));
+        assert!(!latch.look(&view(0, 1, true, 2500)));
     }
 
     #[test]

@@ -124,6 +124,7 @@ mod tests {
             anchor: Anchor(anchor.0),
             inc_seen: Incarnation(9),
             held: vec![(sessions(), Licenses(held))],
+            kept: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, Incarnation, LedgerId, NodeName, Seq};
+use super::message::Anchor;
 use super::resource::{Licenses, ResourceId};
 use crate::units::UnixMillis;
 
@@ -30,6 +31,10 @@ pub enum Key {
     Fenced,
     /// What the boot counter is added to.
     IncarnationBase,
+    /// What another node can do without, should it be cut off.
+    Spare(NodeName),
+    /// What this node can do without.
+    OwnSpare,
 }
 
 /// A durable fact.
@@ -121,6 +126,23 @@ pub enum Record {
         /// As high as the highest that anybody had seen.
         base: Incarnation,
     },
+    /// What another node said that it can do without: durable before it is told so, for a vote is to name no more.
+    Spare {
+        /// Who.
+        node: NodeName,
+        /// Its incarnation.
+        inc: Incarnation,
+        /// Its clock when it said so first.
+        anchor: Anchor,
+        /// How many of each, and whether that has an end.
+        spare: Vec<(ResourceId, Licenses, bool)>,
+    },
+    /// What this node can do without: of each resource, the most that others may take it for, and what it says or is about to
+    /// say.
+    OwnSpare {
+        /// Each resource.
+        spare: Vec<(ResourceId, Licenses, Licenses)>,
+    },
 }
 
 impl Record {
@@ -139,6 +161,8 @@ impl Record {
             Self::Vote { about, .. } => Key::Vote(about.clone()),
             Self::Fenced { .. } => Key::Fenced,
             Self::IncarnationBase { .. } => Key::IncarnationBase,
+            Self::Spare { node, .. } => Key::Spare(node.clone()),
+            Self::OwnSpare { .. } => Key::OwnSpare,
         }
     }
 }

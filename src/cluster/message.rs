@@ -71,15 +71,14 @@ impl Message {
             Self::Req(req) => bounded([&req.resource]),
             Self::Lend(lend) => bounded([&lend.resource]),
             Self::Adopt(adopt) => bounded([&adopt.resource]),
-            Self::Counted(counted) => bounded(counted.held.iter().map(|(resource, _)| resource)),
+            Self::Counted(counted) => {
+                bounded(counted.held.iter().map(|(resource, _)| resource))
+                    && bounded(counted.kept.iter().map(|(resource, _)| resource))
+            }
             Self::Released(released) => bounded(released.kept.iter().map(|(resource, _)| resource)),
-            Self::Beat(beat) => bounded(beat.floors.iter().map(|(resource, _)| resource)),
-            Self::Leave(_)
-            | Self::Census(_)
-            | Self::Ballot(_)
-            | Self::Vote(_)
-            | Self::Release(_)
-            | Self::BeatAck(_) => true,
+            Self::Vote(vote) => bounded(vote.spare.iter().map(|spare| &spare.resource)),
+            Self::Beat(beat) => bounded(beat.spare.iter().map(|spare| &spare.resource)),
+            Self::Leave(_) | Self::Census(_) | Self::Ballot(_) | Self::Release(_) | Self::BeatAck(_) => true,
         }
     }
 }
@@ -200,6 +199,8 @@ pub struct Counted {
     pub inc_seen: Incarnation,
     /// What the sender holds of it, usage that hasn't cooled included; a resource that isn't named: none.
     pub held: Vec<(ResourceId, Licenses)>,
+    /// Of that, what it keeps of it as a trustee.
+    pub kept: Vec<(ResourceId, Licenses)>,
 }
 
 /// A question to each configured member: may the sender keep, for a lease's term, what a lost node left?
@@ -228,6 +229,8 @@ pub struct Vote {
     pub newest: u64,
     /// Whoever had the sender's vote in an earlier round: what they still use of it is not there to be kept.
     pub before: Vec<NodeName>,
+    /// What the lost node doesn't need, as the sender heard it say last; a resource that isn't named: nothing.
+    pub spare: Vec<Spare>,
 }
 
 /// A node that was lost is back.
@@ -248,20 +251,44 @@ pub struct Released {
     pub kept: Vec<(ResourceId, Licenses)>,
 }
 
+/// What a node can do without, should it be cut off: its home count less its floor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spare {
+    /// Of what.
+    pub resource: ResourceId,
+    /// So many.
+    pub licenses: Licenses,
+    /// For how long yet, in milliseconds: then the node's grant lapses, and the licensing backend may give them to others.
+    /// `None`: it has no end.
+    pub lasts_ms: Option<u64>,
+}
+
 /// A sign of life, on which the sender's right to its own hard units rests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// The sender's own clock, echoed: its lease counts from it.
+    /// Its incarnation.
+    pub inc: Incarnation,
+    /// The sender's own clock, echoed: its lease counts from it. No two beats of a life have the same.
     pub anchor: Anchor,
-    /// What the sender may use whoever hears it.
-    pub floors: Vec<(ResourceId, Licenses)>,
+    /// From the receiver's newest answer: its life and its clock then. What ends is counted from there.
+    pub echo: Option<(Incarnation, Anchor)>,
+    /// What a majority may keep, should the sender be cut off: it does without that whoever hears it.
+    pub spare: Vec<Spare>,
 }
 
-/// A member heard a [`Beat`], and what it promises is durable.
+/// A member heard a [`Beat`], and what it says is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BeatAck {
+    /// The beat's incarnation.
+    pub inc: Incarnation,
     /// The beat's.
     pub anchor: Anchor,
+    /// The sender's life and clock, echoed.
+    pub at: (Incarnation, Anchor),
+    /// The newest round in which the sender voted for a trustee over the other's licenses.
+    pub round: u64,
+    /// Whoever had its vote so far: what they still use is to be asked.
+    pub trustees: Vec<NodeName>,
 }
 
 /// What a node has and needs, gossiped in datagrams. A hint: it moves no right, and a lie in it harms its sender's own

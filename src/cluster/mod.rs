@@ -27,6 +27,7 @@
 //! | `view` | what people see of it |
 //! | `engine` | lending at one node: messages and time in, messages, records and resizes out |
 //! | `node` | one node: lending, membership, retention and the census together |
+//! | [`chunks`] | where a mesh is outgrown: chunks of licenses that lie in etcd |
 //!
 //! # Driving it
 //!
@@ -43,6 +44,7 @@
 //! What must stay true: the invariants I1 to I11 that `tests/sim` checks after every step.
 
 mod action;
+pub mod chunks;
 mod engine;
 pub mod export;
 mod fence;
@@ -73,7 +75,7 @@ pub use self::ids::{Epoch, Incarnation, LedgerId, NodeName, NodeNameError, Seq};
 pub use self::ledger::{Key, Ledger, Record};
 pub use self::message::{
     Adopt, Anchor, Ballot, Beat, BeatAck, Census, Counted, Hello, Hint, HintOf, Leave, Lend, Message, Release,
-    Released, Req, Vote,
+    Released, Req, Spare, Vote,
 };
 pub use self::node::Cluster;
 pub use self::params::{Parameters, Retention};

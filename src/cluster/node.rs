@@ -1,7 +1,8 @@
 //! One node of the cluster: lending, membership, retention and the census, driven together. PURE.
 //!
 //! Where it stops: the rules of lending are in `engine` and `share`, who is there in `presence`, what becomes of a lost peer
-//! in `retention`. This file hands each what concerns it, in an order that doesn't matter to safety.
+//! in `retention`. This file hands each what concerns it, in an order that doesn't matter to safety; `census`, `leaving`,
+//! `lost` and `shown` beside it hold what belongs to one of them alone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,12 +12,12 @@ use super::export::ExportLatch;
 use super::fence::Fence;
 use super::ids::{Incarnation, NodeName};
 use super::ledger::{Key, Ledger, Record};
-use super::message::{Census, Counted, Leave, Message, Released};
+use super::message::{Leave, Message};
 use super::params::Retention;
 use super::pools::Pools;
-use super::presence::{Greeting, HintSum, News, Presence, Refused, Setup as PresenceSetup};
-use super::resource::{Licenses, ResourceId, ResourceIndex};
-use super::retention::{Out, Retained, Ticket, View, Voter, Withheld};
+use super::presence::{Greeting, News, Presence, Setup as PresenceSetup};
+use super::resource::{Class, ResourceId, ResourceIndex};
+use super::retention::{Out, Retained, SelfLease, Ticket, View, Voter, Withheld};
 use super::share::Beside;
 use super::view::ClusterView;
 use crate::units::{Tick, UnixMillis};
@@ -57,6 +58,7 @@ pub struct Cluster {
     voter: Voter,
     retained: Retained,
     withheld: Withheld,
+    own: SelfLease,
     fencing: Option<Fencing>,
     drain: Drain,
     node: NodeName,
@@ -88,7 +90,8 @@ macro_rules! view {
 
 mod census;
 mod leaving;
-mod reported;
+mod lost;
+mod shown;
 
 impl Cluster {
     /// A node that starts. Its pools are set at once.
@@ -126,6 +129,7 @@ impl Cluster {
         };
         let voter = Voter::recover(&ledger, &view);
         let retained = Retained::recover(&ledger, now);
+        let own = SelfLease::recover(&ledger, now);
         let mut engine = Engine::new(setup, ledger, now, pools);
         engine.leave_gossip_to_presence();
         for peer in &configured {
@@ -137,6 +141,7 @@ impl Cluster {
             voter,
             retained,
             withheld: Withheld::default(),
+            own,
             fencing: fenced.then(|| Fencing::Asking(Fence::new(now))),
             drain: Drain::Open,
             node,
@@ -208,7 +213,8 @@ impl Cluster {
             Drain::Open | Drain::Drained => None,
         };
         let retained = if self.configured.is_empty() { None } else { self.retained.due() };
-        let others = [self.presence.poll_timeout(), retained, self.withheld.due(), fence, drain];
+        let own = self.beats().then(|| self.own.due());
+        let others = [self.presence.poll_timeout(), retained, self.withheld.due(), own, fence, drain];
         others.into_iter().chain([self.engine.poll_timeout()]).flatten().min()
     }
 
@@ -223,6 +229,7 @@ impl Cluster {
             self.take_news(now, pools);
         }
         self.step_retention(now, pools);
+        self.step_self_lease(now, pools);
         self.step_fence(now, pools);
         self.step_drain(now, pools);
         self.engine.flush(now);
@@ -253,11 +260,9 @@ impl Cluster {
             | Message::Ballot(_)
             | Message::Vote(_)
             | Message::Release(_)
-            | Message::Released(_) => self.take(from, message, now, pools),
-            Message::Beat(_) | Message::BeatAck(_) => {
-                self.presence.ignore(from, "a beat, though no hard units rest on any", now);
-                self.take_news(now, pools);
-            }
+            | Message::Released(_)
+            | Message::Beat(_)
+            | Message::BeatAck(_) => self.take(from, message, now, pools),
         }
         self.engine.flush(now);
     }
@@ -285,6 +290,8 @@ impl Cluster {
     /// What this node holds by its grant.
     pub fn handle_grant(&mut self, resource: ResourceIndex, grant: HomeGrant, now: Tick, pools: &mut dyn Pools) {
         self.engine.handle_grant(resource, grant, now, pools);
+        self.step_self_lease(now, pools);
+        self.engine.flush(now);
     }
 
     /// A batch of records is durable.
@@ -303,10 +310,16 @@ impl Cluster {
             let out = match ticket {
                 Ticket::Vote(about, round) => self.voter.durable(&about, round, &view),
                 Ticket::Kept(peer, raise) => self.retained.durable(&peer, raise),
+                Ticket::Spare(peer, change) => self.voter.beat_durable(&peer, change, &view),
+                Ticket::OwnSpare(change) => {
+                    self.own.durable(change, now);
+                    Vec::new()
+                }
             };
             self.carry_out(out, now, pools);
         }
         self.set_beside(now, pools);
+        self.step_self_lease(now, pools);
         self.step_fence(now, pools);
         self.engine.flush(now);
     }
@@ -390,6 +403,7 @@ impl Cluster {
                     self.engine.set_refused(&peer, self.leaving.contains(&peer));
                     if let Some((ledger, inc)) = self.presence.life_of(&peer) {
                         if greeting == Greeting::NewLedger {
+                            self.voter.ledger_replaced(&peer);
                             self.engine.ledger_replaced(&peer, inc, now, pools);
                         }
                         self.engine.greeted(&peer, ledger, inc, now, pools);
@@ -408,146 +422,23 @@ impl Cluster {
         self.engine.set_refused(from, leave.draining);
     }
 
-    /// Why nothing is shared with a peer, if nothing is.
-    #[must_use]
-    pub fn refusal(&self, peer: &NodeName) -> Option<Refused> {
-        self.presence.refusal(peer)
-    }
-
-    /// Those that answer.
-    pub fn reachable(&self) -> impl Iterator<Item = &NodeName> {
-        self.presence.reachable()
-    }
-
-    /// Who is lost: silent for so long that its licenses are kept, or out of use.
-    pub fn lost(&self) -> impl Iterator<Item = &NodeName> {
-        self.retained.lost()
-    }
-
-    /// Who has something to spare, by what was said lately: the most first.
-    #[must_use]
-    pub fn with_surplus(&self, resource: &ResourceId, now: Tick) -> Vec<(NodeName, Licenses)> {
-        self.presence.with_surplus(resource, now)
-    }
-
-    /// Sums over what peers said lately, this node left out. Hints: for alarms and views, not for decisions.
-    #[must_use]
-    pub fn hint_sum(&self, resource: &ResourceId, now: Tick) -> HintSum {
-        self.presence.hint_sum(resource, now)
-    }
-
-    /// What was ignored so far, by reason.
-    pub fn ignored(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.presence.ignored()
-    }
-
-    // --- lost peers --------------------------------------------------------------------------------------------------
-
-    fn step_retention(&mut self, now: Tick, pools: &mut dyn Pools) {
-        if self.retained.due().is_some_and(|due| due > now) && !self.retained.keeps_something() {
-            return self.step_withheld(now, pools);
-        }
-        let resources = self.engine.resources();
-        let view = view!(self, now);
-        let presence = &self.presence;
-        let homes = |peer: &NodeName| -> BTreeMap<ResourceId, Licenses> {
-            let home = |id: &ResourceId| presence.last_hint(peer, id).map(|of| (id.clone(), of.home));
-            resources.iter().filter_map(home).collect()
-        };
-        let out = self.retained.step(&view, &|peer| presence.silent_since(peer), &homes);
-        self.carry_out(out, now, pools);
-        self.set_beside(now, pools);
-        if self.retained.keeps_something() {
-            let beyond: BTreeMap<ResourceId, Licenses> = self.engine.beyond_home(now, pools).into_iter().collect();
-            let out = self.retained.give_up(now, &|id| beyond.get(id).copied().unwrap_or_default());
-            self.carry_out(out, now, pools);
-        }
-        let lost: Vec<(NodeName, bool)> = {
-            let view = view!(self, now);
-            self.retained.lost().map(|peer| (peer.clone(), self.retained.keeps_loans_of(peer, &view))).collect()
-        };
-        if self.engine.params().retention != Retention::Off {
-            for (peer, keep) in lost {
-                self.engine.hold_on(&peer, keep, now, pools);
-            }
-        }
-        self.step_withheld(now, pools);
-    }
-
-    fn step_withheld(&mut self, now: Tick, pools: &mut dyn Pools) {
-        let view = view!(self, now);
-        let out = self.withheld.step(self.engine.inc(), &view);
-        self.carry_out(out, now, pools);
-    }
-
     /// What is beside the grants is put in force.
     fn set_beside(&mut self, now: Tick, pools: &mut dyn Pools) {
         let (retained, withheld, fenced) = (&self.retained, &self.withheld, self.fencing.is_some());
+        let lease = self.own.lease_until(&view!(self, now));
+        let (own, beats, on) = (&self.own, self.beats(), self.engine.params().self_lease);
         let beside = |id: &ResourceId| {
             let (kept, kept_until) = retained.usable(id, now);
-            Beside { fenced, kept, kept_until, withheld: withheld.of(id) }
+            let beside = Beside { fenced, kept, kept_until, ..Beside::default() };
+            if beats && id.class == Class::Hard && (on || own.names(Some(id))) {
+                // What others keep of it lies within the spare.
+                let (leased, leased_until) = own.leased(id, lease, now);
+                Beside { spare: Some(own.spare(id)), leased, leased_until, ..beside }
+            } else {
+                Beside { withheld: withheld.of(id), ..beside }
+            }
         };
         self.engine.set_beside(beside, now, pools);
-    }
-
-    /// A message about lost peers or a census, from a peer or this node itself.
-    fn take(&mut self, from: &NodeName, message: Message, now: Tick, pools: &mut dyn Pools) {
-        let view = view!(self, now);
-        let out = match message {
-            Message::Ballot(ballot) => self.voter.on_ballot(from, &ballot, &view),
-            Message::Vote(vote) => self.retained.on_vote(from, &vote, &view),
-            Message::Counted(counted) => {
-                if counted.about == self.node {
-                    if let Some(Fencing::Asking(fence)) = &mut self.fencing {
-                        fence.on_counted(from, &counted, &view);
-                    }
-                    Vec::new()
-                } else {
-                    self.retained.on_counted(from, &counted, &view)
-                }
-            }
-            Message::Census(census) => self.count(from, &census, now, pools),
-            Message::Release(release) => {
-                let mut out = self.retained.release(from);
-                let kept = self.retained.kept_of(from).into_iter().collect();
-                out.push(Out::Send(from.clone(), Message::Released(Released { anchor: release.anchor, kept })));
-                out
-            }
-            Message::Released(released) => {
-                self.withheld.on_released(from, &released, &view);
-                Vec::new()
-            }
-            Message::Hello(_)
-            | Message::Req(_)
-            | Message::Lend(_)
-            | Message::Adopt(_)
-            | Message::Leave(_)
-            | Message::Beat(_)
-            | Message::BeatAck(_) => Vec::new(),
-        };
-        self.carry_out(out, now, pools);
-        self.set_beside(now, pools);
-        self.step_fence(now, pools);
-    }
-
-    /// What this node holds of another, kept licenses included. Asked by that node itself, whose ledger is new: what its
-    /// earlier ledger said counts no more from here on.
-    fn count(&mut self, from: &NodeName, census: &Census, now: Tick, pools: &mut dyn Pools) -> Vec<Out> {
-        let inc_seen = self.engine.inc_seen(&census.about);
-        if census.about == *from {
-            let after = Incarnation(inc_seen.0.saturating_add(1));
-            self.engine.lender_replaced(from, after, now, pools);
-        }
-        let mut held: BTreeMap<ResourceId, Licenses> =
-            self.engine.held_of(&census.about, now, pools).into_iter().collect();
-        for (resource, kept) in self.retained.kept_of(&census.about) {
-            let sum = held.entry(resource).or_default();
-            *sum = sum.plus(kept);
-        }
-        let counted =
-            Counted { about: census.about.clone(), anchor: census.anchor, inc_seen, held: held.into_iter().collect() };
-        let message = Message::Counted(counted);
-        vec![if *from == self.node { Out::ToSelf(message) } else { Out::Send(from.clone(), message) }]
     }
 
     fn carry_out(&mut self, out: Vec<Out>, now: Tick, pools: &mut dyn Pools) {

@@ -61,6 +61,13 @@ pub struct Parameters {
     pub retention: Retention,
     /// The term of a trusteeship over a lost peer's licenses, in milliseconds; it is voted for anew before.
     pub trustee_term_ms: u32,
+    /// Hard resources: a node uses what lies above its floor only while a majority of the configured members hears it, so that
+    /// the majority may keep that when it is lost. The same on every member.
+    pub self_lease: bool,
+    /// A member that heard a node lets it use that for so long, in milliseconds, from when the node spoke.
+    pub self_lease_ms: u32,
+    /// The floor is kept so far above what is in use and lent, in percent of home.
+    pub self_lease_ahead_percent: u32,
     /// The longest list of members; who comes on top is left out, with an alarm.
     pub members_max: u32,
 }
@@ -107,6 +114,9 @@ impl Default for Parameters {
             retention_ms: 14 * 24 * 3_600_000,
             retention: Retention::Off,
             trustee_term_ms: 60_000,
+            self_lease: false,
+            self_lease_ms: 5000,
+            self_lease_ahead_percent: 25,
             members_max: 2048,
         }
     }
@@ -117,6 +127,20 @@ impl Parameters {
     #[must_use]
     pub fn window_nanos(&self) -> u64 {
         NANOS_PER_SECOND + 2 * 1000 * u64::from(self.clock_error_ppm)
+    }
+
+    /// How long a member that heard a node counts the node's self-lease, and the calls of its last window, in nanoseconds:
+    /// longer than the node's own clock can.
+    #[must_use]
+    pub fn self_lease_nanos(&self) -> u64 {
+        self.lender_term_nanos(self.self_lease_ms).saturating_add(self.window_nanos())
+    }
+
+    /// As much of a time by another's clock as surely passes by this one's, in milliseconds.
+    #[must_use]
+    pub fn surely_ms(&self, ms: u64) -> u64 {
+        let lost = u128::from(ms) * 2 * u128::from(self.clock_error_ppm) / 1_000_000 + 1;
+        ms.saturating_sub(u64::try_from(lost).unwrap_or(u64::MAX))
     }
 
     /// How long a lender counts a loan of `term_ms` as held, in nanoseconds from the moment before it is sent: longer than

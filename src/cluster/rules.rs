@@ -1,6 +1,6 @@
 //! Switches that remove a rule, for the tests that prove that the simulator notices.
 
-/// A rule of lending that safety rests upon.
+/// A rule of lending that a law rests upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
     /// Units that come back from a rate loan rest for a window before they are used again.
@@ -23,8 +23,12 @@ pub enum Rule {
     IncarnationFirst,
     /// Sessions that come home are used only when the lower loan is durable (L2).
     HomeWhenDurable,
+    /// What is spare is lent. (Not a matter of safety: a node that never lends is safe, and of no use.)
+    Lends,
     /// A new trustee waits for the trusteeship before it to have ended (10-L).
     TrusteeWaits,
+    /// Who heard a node lets nobody keep what it left before its self-lease has ended by any clock, and a window (10-H).
+    SelfLeaseWaits,
 }
 
 /// Which rules are in force: all, outside of such tests.

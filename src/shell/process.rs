@@ -1,6 +1,25 @@
-//! What the operating system says about this process.
+//! What the operating system says about this process, and with whom it ends.
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Signal, getppid, getrlimit, set_parent_process_death_signal};
+
+/// The environment variable by which a process tells its children that they end when it ends: its process id.
+pub const ENDS_WITH: &str = "CALLGATE_ENDS_WITH";
+
+/// Lets the kernel end this process when its parent ends, even by `kill -9`, if the parent asked for it by [`ENDS_WITH`]. The
+/// parent is the thread that started this process.
+///
+/// # Errors
+/// If the parent is gone already, or the kernel refuses.
+pub fn end_with_parent() -> Result<(), String> {
+    let Some(parent) = std::env::var_os(ENDS_WITH) else { return Ok(()) };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
+    // It may have ended before the kernel knew.
+    let now = getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    if now.is_some_and(|now| parent == *now) {
+        return Ok(());
+    }
+    Err(format!("the process that started this one is gone ({ENDS_WITH} is {})", parent.display()))
+}
 
 /// This process at one instant. A value that cannot be read is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -3,6 +3,10 @@
 //!
 //! `tests/run-all.sh` runs them; they need root for the namespaces, and Debian's nftables.
 
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+mod etcd_load;
 mod ledgers;
 mod lending;
 mod load;

@@ -82,7 +82,13 @@ impl Node {
             data = data_dir.display(),
             ca = ca.display(),
         );
-        let config = lane.path(&format!("{name}.toml"));
+        Self::configured(lane, member, &text)
+    }
+
+    /// A member with a configuration of its own, whose data lies in `data-NAME` of the lane.
+    pub(crate) fn configured(lane: &Lane, member: Member, text: &str) -> Self {
+        let data_dir = lane.path(&format!("data-{}", member.name));
+        let config = lane.path(&format!("{}.toml", member.name));
         std::fs::write(&config, text).expect("the configuration can be written");
         let process = Self::spawn(lane, &member, &config);
         let mut node = Self { member, process, data_dir, config };

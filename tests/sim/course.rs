@@ -96,7 +96,8 @@ impl World {
             (0..kinds).map(|of| self.story.setting.shared[of].units(count(self, starving, of))).collect();
         let others: Vec<u32> = (0..kinds)
             .map(|of| {
-                let lent = (0..nodes).filter(|node| *node != starving).map(|node| count(self, node, of) * percent / 100);
+                let lent =
+                    (0..nodes).filter(|node| *node != starving).map(|node| count(self, node, of) * percent / 100);
                 self.story.setting.shared[of].units(lent.sum())
             })
             .collect();

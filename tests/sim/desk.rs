@@ -7,7 +7,7 @@ use callgate::limits::{
 use callgate::units::{Cps, Tick};
 use std::sync::Arc;
 
-/// Calls per second that any window here may be set to.
+/// Calls per second that any window here may be set to at least.
 const RATE_MAX: u32 = 1023;
 
 /// Which of the product's limits a resource is.
@@ -140,12 +140,12 @@ impl Desk {
 pub struct Desks(pub Vec<Desk>);
 
 impl Desks {
-    pub fn new(limits: &[Limit], short: bool, now: Tick) -> Self {
+    pub fn new(limits: &[Limit], rate_max: u32, short: bool, now: Tick) -> Self {
         let nothing = Lease::fixed(0);
         let mark = Arc::new(LeasedWatermark::new(nothing, Some(nothing), Latch::Spare));
         let real = |limit: &Limit| match limit {
             Limit::Rate => {
-                let rate = LeasedRate::new(nothing, Cps::saturating(RATE_MAX), RatePolicy::Strict);
+                let rate = LeasedRate::new(nothing, Cps::saturating(rate_max.max(RATE_MAX)), RatePolicy::Strict);
                 rate.stretch(Tick(if short { now.0 + now.0 / 9 } else { now.0 }));
                 Real::Rate(Box::new(rate))
             }

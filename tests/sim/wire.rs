@@ -1,7 +1,7 @@
 //! What is between hosts: connections, and packets that are lost, doubled, late and cut off.
 
 use callgate::cluster::{
-    Action, Frames, Message, decode_datagram, decode_message, encode_message, Datagram, Event, LENGTH_BYTES,
+    Action, Datagram, Event, Frames, LENGTH_BYTES, Message, decode_datagram, decode_message, encode_message,
 };
 
 use crate::story::{MS, SECOND, Wire};
@@ -160,7 +160,10 @@ impl World {
         }
         let sender = self.hosts[from].name.clone();
         if is_datagram {
-            debug_assert!(matches!(decode_datagram(&bytes), Ok(Datagram::Hint(_) | Datagram::Membership(_) | Datagram::Known(_))));
+            debug_assert!(matches!(
+                decode_datagram(&bytes),
+                Ok(Datagram::Hint(_) | Datagram::Membership(_) | Datagram::Known(_))
+            ));
             return self.with(to, |cluster, now, _| cluster.handle_datagram(&sender, &bytes, now));
         }
         let mut frames = Frames::new();

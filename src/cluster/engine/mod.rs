@@ -108,7 +108,13 @@ impl Engine {
         let lent_to = ledger.records.keys().filter_map(|key| match key {
             Key::Home(_) => None,
             Key::Budget(_, peer) | Key::Loan(_, peer) | Key::OvershootPossible(_, peer) => Some(peer),
-            Key::Lost(_) | Key::Kept(_) | Key::Vote(_) | Key::Fenced | Key::IncarnationBase => None,
+            Key::Lost(_)
+            | Key::Kept(_)
+            | Key::Vote(_)
+            | Key::Fenced
+            | Key::IncarnationBase
+            | Key::Spare(_)
+            | Key::OwnSpare => None,
         });
         // Who is lent something counts, configured or not.
         for peer in configured.iter().chain(lent_to).filter(|peer| **peer != node) {

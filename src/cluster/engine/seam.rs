@@ -6,9 +6,9 @@ use super::super::ledger::Record;
 use super::super::message::HintOf;
 use super::super::params::Parameters;
 use super::super::pools::Pools;
-use super::super::resource::{Kind, Licenses, ResourceId, ResourceIndex};
+use super::super::resource::{Class, Kind, Licenses, ResourceId, ResourceIndex};
 use super::super::rules::Rules;
-use super::super::share::Beside;
+use super::super::share::{Beside, OwnUse};
 use super::{BatchNo, Cx, Engine, PeerIndex, Share};
 use crate::units::Tick;
 
@@ -104,13 +104,35 @@ impl Engine {
         self.journal.flush(&mut self.outbox, now);
     }
 
-    /// Raises this life's incarnation. Only while nothing was said in it about any loan.
-    pub(in crate::cluster) fn raise_inc(&mut self, inc: Incarnation) {
-        self.env.inc = self.env.inc.max(inc);
+    /// Raises this life's incarnation: to others a new life begins.
+    pub(in crate::cluster) fn raise_inc(&mut self, inc: Incarnation, now: Tick, pools: &mut dyn Pools) {
+        if inc > self.env.inc {
+            self.env.inc = inc;
+            self.with(now, pools, |share, cx| share.life_raised(cx));
+        }
     }
 
     pub(in crate::cluster) const fn inc(&self) -> Incarnation {
         self.env.inc
+    }
+
+    /// What the self-lease looks at, of each hard resource that is granted.
+    pub(in crate::cluster) fn own_uses(&mut self, now: Tick, pools: &mut dyn Pools) -> Vec<OwnUse> {
+        let mut uses = self.with(now, pools, |share, cx| share.own_use(cx));
+        uses.retain(|own| own.id.class == Class::Hard && own.count > Licenses::ZERO);
+        uses
+    }
+
+    /// The floor of a resource is lowered. `false` if what is in use is in the way.
+    pub(in crate::cluster) fn hold_back(
+        &mut self,
+        resource: &ResourceId,
+        spare: Licenses,
+        now: Tick,
+        pools: &mut dyn Pools,
+    ) -> bool {
+        let done = self.with(now, pools, |share, cx| share.of.id == *resource && share.hold_back(spare, cx));
+        done.contains(&true)
     }
 
     /// Sets what is beside the grant of each resource.

@@ -20,6 +20,7 @@ impl Cluster {
         }
         self.engine.record(Record::Fenced { open: true });
         self.fencing = Some(Fencing::Asking(Fence::new(now)));
+        self.own.begin_anew();
         self.set_beside(now, pools);
         self.engine.flush(now);
     }
@@ -66,7 +67,7 @@ impl Cluster {
                     self.fencing = Some(Fencing::Raising(fence, batch, inc));
                     return;
                 }
-                self.engine.raise_inc(inc);
+                self.engine.raise_inc(inc, now, pools);
                 self.presence.raise_inc(inc, now);
                 for peer in self.connected.clone() {
                     self.presence.handle_connected(&peer, now);

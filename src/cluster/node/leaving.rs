@@ -1,6 +1,6 @@
-//! A node that leaves: it gives back what it holds, and waits for what it lent. And one that is gone for good.
+//! A node that leaves: it gives back what it holds, and waits for what it lent.
 
-use super::{Cluster, DRAIN_STEP_MS, Drain, Fencing};
+use super::{Cluster, DRAIN_STEP_MS, Drain};
 use crate::cluster::action::{Action, Event};
 use crate::cluster::ids::NodeName;
 use crate::cluster::message::{Leave, Message};
@@ -60,28 +60,5 @@ impl Cluster {
             self.drain = Drain::Drained;
             self.engine.act(Action::Tell(Event::Drained));
         }
-    }
-
-    /// The operator says that a node is gone for good: what was lent to it is home again (declared, for sessions), nothing is
-    /// kept of it, and who comes under its name is new.
-    pub fn forget(&mut self, node: &NodeName, now: Tick, pools: &mut dyn Pools) {
-        let out = [self.retained.forget(node), self.voter.forget(node)].concat();
-        self.carry_out(out, now, pools);
-        self.withheld.forget(node);
-        if let Some(Fencing::Asking(fence)) = &mut self.fencing {
-            fence.forget(node);
-        }
-        self.engine.forget(node, now, pools);
-        self.presence.forget(node);
-        self.leaving.remove(node);
-        self.engine.set_refused(node, true);
-        if self.connected.contains(node) {
-            // It is there after all, and asked who it is.
-            self.presence.handle_connected(node, now);
-            self.take_simple_news(now);
-        }
-        self.set_beside(now, pools);
-        self.step_fence(now, pools);
-        self.engine.flush(now);
     }
 }

@@ -121,6 +121,21 @@ impl Greetings {
         }
     }
 
+    /// A sign of life that names the incarnation alone. Where it is that of both ledgers it says nothing: a replaced node
+    /// whose counter begins anew would keep the ledger alive that it replaces.
+    pub(in crate::cluster) fn heard_in(
+        &mut self,
+        peer: &NodeName,
+        inc: Incarnation,
+        now: Tick,
+        events: &mut Vec<Event>,
+    ) {
+        let claim = self.peers.get(peer).and_then(|known| known.claimant.as_ref());
+        if claim.is_none_or(|(claim, _)| claim.inc != inc) {
+            self.heard(peer, |_, known| known == inc, now, events);
+        }
+    }
+
     /// What a peer says of itself. That the name is that of its certificate has been checked.
     pub(in crate::cluster) fn take(&mut self, hello: Hello, now: Tick, events: &mut Vec<Event>) -> Greeting {
         let name = hello.node.clone();

@@ -245,7 +245,7 @@ impl Presence {
         match self.hints.take(from, hint, now) {
             Ok(newer) => {
                 let mut events = Vec::new();
-                self.greetings.heard(from, |_, known| known == inc, now, &mut events);
+                self.greetings.heard_in(from, inc, now, &mut events);
                 self.tell_all(events);
                 self.news.push_back(News::Hint(newer));
             }

@@ -6,7 +6,7 @@ use super::{Out, Ticket, View};
 use crate::cluster::action::Event;
 use crate::cluster::ids::NodeName;
 use crate::cluster::ledger::{Ledger, Record};
-use crate::cluster::message::{Anchor, Ballot, Census, Counted, Message, Vote};
+use crate::cluster::message::{Anchor, Ballot, Census, Counted, Message, Spare, Vote};
 use crate::cluster::params::Retention;
 use crate::cluster::resource::{Class, Kind, Licenses, ResourceId};
 use crate::units::{Tick, UnixMillis};
@@ -27,7 +27,14 @@ const LOST_MAX: usize = 1024;
 struct Count {
     begun: Tick,
     anchor: Anchor,
-    answers: BTreeMap<NodeName, BTreeMap<ResourceId, Licenses>>,
+    answers: BTreeMap<NodeName, Answer>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Answer {
+    /// Loans and what is kept, together.
+    held: BTreeMap<ResourceId, Licenses>,
+    kept: BTreeMap<ResourceId, Licenses>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -42,11 +49,15 @@ struct Lost {
     /// It is back, and waits for what is kept of it.
     back: bool,
     round: u64,
-    votes: BTreeMap<NodeName, Anchor>,
+    votes: BTreeMap<NodeName, (Anchor, Vec<Spare>)>,
+    /// A majority made this node the trustee until then.
+    voted: Option<Tick>,
+    /// Hard resources: what the lost node can do without, as a majority heard it, and until when.
+    spare: BTreeMap<ResourceId, (Licenses, Option<Tick>)>,
     /// Trustees before this one.
     before: BTreeSet<NodeName>,
     asked_votes: Option<Tick>,
-    /// This node is the trustee until then; `None` in `any`: as long as it is the first.
+    /// Sessions of the license class: this node keeps them until then; `None` in `any`: as long as it is the first.
     lease: Option<Option<Tick>>,
     count: Option<Count>,
     /// The newest census is settled; the next may begin then.
@@ -70,6 +81,27 @@ const fn is_kept(resource: &ResourceId) -> bool {
     matches!((resource.kind, resource.class), (Kind::Session, Class::License))
 }
 
+impl Lost {
+    /// Until when what is kept of a resource may be used, if it may be.
+    fn runs(&self, resource: &ResourceId, now: Tick) -> Option<Option<Tick>> {
+        let until = match resource.class {
+            Class::License => self.lease?,
+            Class::Hard => {
+                let (_, ends) = self.spare.get(resource)?;
+                [self.voted?].into_iter().chain(*ends).min()
+            }
+        };
+        Some(until).filter(|until| until.is_none_or(|until| until > now))
+    }
+
+    /// It is no trustee any more.
+    fn resign(&mut self) {
+        (self.lease, self.voted, self.count) = (None, None, None);
+        self.spare.clear();
+        self.votes.clear();
+    }
+}
+
 impl Retained {
     /// As the ledger has it. A trusteeship doesn't outlive the process; what was kept counts as in use until it isn't.
     pub(in crate::cluster) fn recover(ledger: &Ledger, now: Tick) -> Self {
@@ -91,6 +123,8 @@ impl Retained {
                 | Record::OvershootPossible { .. }
                 | Record::Fenced { .. }
                 | Record::IncarnationBase { .. }
+                | Record::Spare { .. }
+                | Record::OwnSpare { .. }
                 | Record::Vote { .. } => {}
             }
         }
@@ -158,8 +192,7 @@ impl Retained {
                 entry.since_wall = entry.since_wall.or(view.wall);
                 if !entry.over && Self::is_over(entry, view) {
                     entry.over = true;
-                    entry.lease = None;
-                    entry.count = None;
+                    entry.resign();
                     out.push(Self::record(&peer, entry));
                     out.push(Out::Tell(Event::RetentionEnded { node: peer.clone() }));
                 } else if save {
@@ -183,9 +216,7 @@ impl Retained {
             return Vec::new();
         }
         entry.back = true;
-        entry.lease = None;
-        entry.count = None;
-        entry.votes.clear();
+        entry.resign();
         entry.raise = None;
         entry.homes.clear();
         (entry.since_wall, entry.elapsed_ms, entry.over) = (None, 0, false);
@@ -218,22 +249,24 @@ impl Retained {
     fn seek(peer: &NodeName, entry: &mut Lost, view: &View<'_>) -> Vec<Out> {
         let mut out = Vec::new();
         let first = view.reachable.iter().filter(|node| view.configured.contains(*node)).all(|node| view.node < node);
-        let expired = matches!(entry.lease, Some(Some(until)) if until <= view.now);
-        if expired {
-            entry.lease = None;
+        entry.voted = entry.voted.filter(|until| *until > view.now);
+        let mode = view.params.retention;
+        if first && (mode == Retention::Quorum || view.params.self_lease) {
+            out.extend(Self::ask_votes(peer, entry, view));
         }
-        match view.params.retention {
-            Retention::Off => return out,
-            Retention::Any if first => entry.lease = Some(None),
-            Retention::Any => entry.lease = None,
-            Retention::Quorum if first => out.extend(Self::ask_votes(peer, entry, view)),
-            Retention::Quorum => {}
+        entry.lease = match mode {
+            Retention::Off => None,
+            Retention::Any => first.then_some(None),
+            Retention::Quorum => entry.voted.map(Some),
+        };
+        if entry.voted.is_none() {
+            entry.spare.clear();
         }
-        if entry.lease.is_none() {
+        if entry.lease.is_none() && entry.voted.is_none() {
             (entry.count, entry.recount_at) = (None, None);
             return out;
         }
-        if entry.homes.keys().any(is_kept) {
+        if (entry.lease.is_some() && entry.homes.keys().any(is_kept)) || !entry.spare.is_empty() {
             out.extend(Self::take_census(peer, entry, view));
         }
         out
@@ -241,7 +274,7 @@ impl Retained {
 
     fn ask_votes(peer: &NodeName, entry: &mut Lost, view: &View<'_>) -> Vec<Out> {
         let every = u64::from(view.params.trustee_term_ms / 3).max(STEP_MS);
-        let pause = if entry.lease.is_some() { every } else { STEP_MS * 2 };
+        let pause = if entry.voted.is_some() { every } else { STEP_MS * 2 };
         if entry.asked_votes.is_some_and(|asked| view.now < asked.plus_millis(pause)) {
             return Vec::new();
         }
@@ -270,20 +303,54 @@ impl Retained {
         if vote.round != entry.round || entry.over || entry.back || vote.anchor.0 > view.now.0 {
             return Vec::new();
         }
-        entry.votes.insert(from.clone(), vote.anchor);
+        entry.votes.insert(from.clone(), (vote.anchor, vote.spare.clone()));
         entry.before.extend(vote.before.iter().filter(|node| *node != view.node).cloned());
-        let mut anchors: Vec<Anchor> = entry.votes.values().copied().collect();
+        let mut anchors: Vec<Anchor> = entry.votes.values().map(|(anchor, _)| *anchor).collect();
         anchors.sort_unstable_by(|one, other| other.cmp(one));
         // The lease of a majority: from the oldest of its ballots.
         if let Some(anchor) = anchors.get(view.majority().saturating_sub(1)) {
             let until = Tick(anchor.0).plus_millis(u64::from(view.params.trustee_term_ms));
-            let is_new = entry.lease.is_none();
-            entry.lease = Some(Some(until));
+            let is_new = entry.voted.is_none();
+            entry.voted = Some(until);
+            entry.spare = Self::common_spare(&entry.votes, view);
+            if view.params.retention == Retention::Quorum {
+                entry.lease = Some(Some(until));
+            }
             if is_new {
                 return vec![Out::Tell(Event::Trustee { about: vote.about.clone(), round: vote.round })];
             }
         }
         Vec::new()
+    }
+
+    /// What every one of the votes names, the least of it and the shortest: one of them heard the lost node's newest word that
+    /// counts.
+    fn common_spare(
+        votes: &BTreeMap<NodeName, (Anchor, Vec<Spare>)>,
+        view: &View<'_>,
+    ) -> BTreeMap<ResourceId, (Licenses, Option<Tick>)> {
+        if !view.params.self_lease {
+            return BTreeMap::new();
+        }
+        let mut common: Option<BTreeMap<ResourceId, (Licenses, Option<Tick>)>> = None;
+        for (anchor, spare) in votes.values() {
+            let end = |ms| Tick(anchor.0).plus_millis(view.params.surely_ms(ms));
+            let named = |id: &ResourceId| spare.iter().find(|spare| spare.resource == *id);
+            common = Some(match common {
+                None => spare.iter().map(|of| (of.resource.clone(), (of.licenses, of.lasts_ms.map(end)))).collect(),
+                Some(before) => before
+                    .into_iter()
+                    .filter_map(|(id, (licenses, ends))| {
+                        let of = named(&id)?;
+                        let ends = ends.into_iter().chain(of.lasts_ms.map(end)).min();
+                        Some((id, (licenses.min(of.licenses), ends)))
+                    })
+                    .collect(),
+            });
+        }
+        let mut common = common.unwrap_or_default();
+        common.retain(|id, (licenses, _)| id.class == Class::Hard && *licenses > Licenses::ZERO);
+        common
     }
 
     fn take_census(peer: &NodeName, entry: &mut Lost, view: &View<'_>) -> Vec<Out> {
@@ -324,7 +391,8 @@ impl Retained {
         let Some(count) = entry.count.as_mut().filter(|count| count.anchor == counted.anchor) else {
             return Vec::new();
         };
-        count.answers.insert(from.clone(), counted.held.iter().cloned().collect());
+        let (held, kept) = (counted.held.iter().cloned().collect(), counted.kept.iter().cloned().collect());
+        count.answers.insert(from.clone(), Answer { held, kept });
         Self::settle_census(&counted.about, entry, view)
     }
 
@@ -339,8 +407,9 @@ impl Retained {
             return Vec::new();
         }
         let mut kept = entry.kept.clone();
-        for (resource, home) in entry.homes.iter().filter(|(resource, _)| is_kept(resource)) {
-            let held = |of: &BTreeMap<ResourceId, Licenses>| of.get(resource).copied().unwrap_or_default();
+        let license = entry.homes.iter().filter(|(resource, _)| is_kept(resource) && entry.lease.is_some());
+        for (resource, home) in license {
+            let held = |of: &Answer| of.held.get(resource).copied().unwrap_or_default();
             let known = count.answers.values().map(held).fold(Licenses::ZERO, Licenses::plus);
             let most = u64::from(home.0) * u64::from(view.params.max_lend_percent) / 100;
             let most = Licenses(u32::try_from(most).unwrap_or(u32::MAX));
@@ -351,6 +420,16 @@ impl Retained {
             let mine = entry.kept.get(resource).copied().unwrap_or_default();
             let left = home.less(known).less(unknown).plus(mine).min(*home);
             if left > mine {
+                kept.insert(resource.clone(), left);
+            }
+        }
+        // Hard: what is lent lies within the floor. What an earlier trustee still uses doesn't; if that isn't known, all of it.
+        let unknown = silent.iter().any(|node| entry.before.contains(*node));
+        for (resource, (most, _)) in entry.spare.iter().filter(|_| entry.voted.is_some() && !unknown) {
+            let others = count.answers.iter().filter(|(node, _)| *node != view.node);
+            let used = others.filter_map(|(_, of)| of.kept.get(resource).copied()).fold(Licenses::ZERO, Licenses::plus);
+            let left = most.less(used);
+            if left > entry.kept.get(resource).copied().unwrap_or_default() {
                 kept.insert(resource.clone(), left);
             }
         }
@@ -386,7 +465,7 @@ impl Retained {
         let mut sum = Licenses::ZERO;
         let mut first_end: Option<Tick> = None;
         for entry in self.lost.values() {
-            let Some(lease) = entry.lease.filter(|lease| lease.is_none_or(|until| until > now)) else { continue };
+            let Some(lease) = entry.runs(resource, now) else { continue };
             let Some(kept) = entry.kept.get(resource) else { continue };
             sum = sum.plus(*kept);
             first_end = match (first_end, lease) {
@@ -407,12 +486,9 @@ impl Retained {
     pub(in crate::cluster) fn give_up(&mut self, now: Tick, beyond_home: &dyn Fn(&ResourceId) -> Licenses) -> Vec<Out> {
         let mut out = Vec::new();
         for (peer, entry) in &mut self.lost {
-            let runs = entry.lease.is_some_and(|lease| lease.is_none_or(|until| until > now));
-            if runs || entry.kept.is_empty() {
-                continue;
-            }
             let before = entry.kept.clone();
-            for (resource, kept) in &mut entry.kept {
+            let over: BTreeSet<&ResourceId> = before.keys().filter(|id| entry.runs(id, now).is_none()).collect();
+            for (resource, kept) in entry.kept.iter_mut().filter(|(id, _)| over.contains(id)) {
                 *kept = (*kept).min(beyond_home(resource));
             }
             entry.kept.retain(|_, kept| *kept > Licenses::ZERO);

@@ -9,8 +9,11 @@
 //!   voted for anew. If x lives on, R(x) is used once more.
 //! - Under [`Retention::Off`] nobody.
 //!
-//! Sessions of the license class only: a rate is exact, and a hard limit is never at stake. Each kept count is durable before
-//! it is used, and told: it is declared overshoot.
+//! Sessions of the license class only: a rate is exact. Each kept count is durable before it is used, and told: it is declared
+//! overshoot.
+//!
+//! Hard resources, under [`Parameters::self_lease`] (10-H): a node does without a part of its own while nobody hears it
+//! ([`own`]), so that a trustee with a majority's votes may keep that part ([`heard`]), and nothing is used twice.
 //!
 //! Where it stops: it changes no limit. [`Retention::kept`](Retained::usable) says what may be used, the engine does it and
 //! reports what is still in use when it no longer may be.
@@ -19,13 +22,16 @@
 //! peer is lent; there is one trustee at a time under [`Retention::Quorum`]; and x takes back only what the trustee no longer
 //! uses.
 
+mod heard;
 mod lost;
+mod own;
 mod release;
 mod voter;
 
 use std::collections::BTreeSet;
 
 pub(in crate::cluster) use self::lost::Retained;
+pub(in crate::cluster) use self::own::SelfLease;
 pub(in crate::cluster) use self::release::Withheld;
 pub(in crate::cluster) use self::voter::Voter;
 use super::action::Event;
@@ -75,6 +81,10 @@ pub(in crate::cluster) enum Ticket {
     Vote(NodeName, u64),
     /// A raise of what is kept of a node, by its number.
     Kept(NodeName, u64),
+    /// What a node said that it can do without, by the number of the change.
+    Spare(NodeName, u64),
+    /// What this node can do without, by the number of the change.
+    OwnSpare(u64),
 }
 
 /// What is to be done.

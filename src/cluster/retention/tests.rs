@@ -123,6 +123,7 @@ impl Group {
                     let more = match ticket {
                         Some(Ticket::Vote(about, round)) => at.voter.durable(&about, round, &view),
                         Some(Ticket::Kept(peer, raise)) => at.retained.durable(&peer, raise),
+                        Some(Ticket::Spare(..) | Ticket::OwnSpare(_)) => panic!("nobody beats here"),
                         None => Vec::new(),
                     };
                     self.carry_out(node, more);
@@ -139,7 +140,8 @@ impl Group {
             Message::Ballot(ballot) => at.voter.on_ballot(from, &ballot, &view),
             Message::Vote(vote) => at.retained.on_vote(from, &vote, &view),
             Message::Census(census) => {
-                let mut held: BTreeMap<ResourceId, Licenses> = at.retained.kept_of(&census.about);
+                let kept: BTreeMap<ResourceId, Licenses> = at.retained.kept_of(&census.about);
+                let mut held = kept.clone();
                 let sum = held.entry(sessions()).or_default();
                 *sum = sum.plus(at.holds);
                 let counted = Counted {
@@ -147,6 +149,7 @@ impl Group {
                     anchor: census.anchor,
                     inc_seen: Incarnation(1),
                     held: held.into_iter().collect(),
+                    kept: kept.into_iter().collect(),
                 };
                 let message = Message::Counted(counted);
                 vec![if from == node { Out::ToSelf(message) } else { Out::Send(from.clone(), message) }]

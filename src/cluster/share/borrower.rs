@@ -203,6 +203,28 @@ impl Share {
         self.apply(cx);
     }
 
+    /// This node's incarnation rose within its life (a census said so): its lenders take that for a new life. A rate is given up,
+    /// since they rest it from now on; of sessions each says once more what is held (B8).
+    pub(in crate::cluster) fn life_raised(&mut self, cx: &mut Cx<'_>) {
+        let rate = self.kind() == Kind::Rate;
+        for peer in 0..self.held.len() {
+            self.edit_held(PeerIndex(peer), |held| {
+                held.seen = Seq(0);
+                held.adopted_in = None;
+                held.awaited_until = None;
+                if rate {
+                    held.hold = Licenses::ZERO;
+                    held.k = Licenses::ZERO;
+                    held.ends = None;
+                    held.renew_at = None;
+                    held.live = false;
+                }
+                held.target = held.hold;
+            });
+        }
+        self.apply(cx);
+    }
+
     /// B8: what a lender says that this node held in its earlier life.
     pub(in crate::cluster) fn on_adopt(&mut self, from: PeerIndex, adopt: &Adopt, cx: &mut Cx<'_>) {
         let held = &self.held[from.0];

@@ -25,12 +25,12 @@ pub(in crate::cluster) struct Demand {
 }
 
 impl Demand {
-    pub(super) const fn new(now: Tick) -> Self {
+    pub(in crate::cluster) const fn new(now: Tick) -> Self {
         Self { mean: 0, fresh: 0, stepped: now, starving: false }
     }
 
     /// Takes in what was offered since the last look.
-    pub(super) fn observe(&mut self, offered: Offered, now: Tick, params: &Parameters) {
+    pub(in crate::cluster) fn observe(&mut self, offered: Offered, now: Tick, params: &Parameters) {
         self.fresh = (self.fresh + u64::from(offered.attempts)).min(STEP_CALLS_MAX);
         let step = now.nanos_since(self.stepped);
         // Steps much shorter than tau are gathered: a call just after the last step says nothing about the rate yet.
@@ -54,7 +54,7 @@ impl Demand {
     }
 
     /// Nothing was asked for in a while.
-    pub(super) const fn is_idle(&self) -> bool {
+    pub(in crate::cluster) const fn is_idle(&self) -> bool {
         self.mean == 0 && self.fresh == 0
     }
 
@@ -64,7 +64,7 @@ impl Demand {
     }
 
     /// The units that the demand of `ahead_ms` takes, with so many standard deviations above: a*t + z*sqrt(a*t), rounded up.
-    pub(super) fn ahead(&self, ahead_ms: u32, deviations: u32) -> u32 {
+    pub(in crate::cluster) fn ahead(&self, ahead_ms: u32, deviations: u32) -> u32 {
         // In thousandths of a call, then in thousandths of its root.
         let mean = self.mean.saturating_mul(u64::from(ahead_ms)) / 1000;
         let root = mean.saturating_mul(PARTS).isqrt();

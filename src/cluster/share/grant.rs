@@ -82,13 +82,16 @@ impl Share {
     /// Whether nothing beyond that count is lent, at rest or in use. What is lent beyond is recalled.
     fn is_given_up_beyond(&mut self, count: Licenses, cx: &mut Cx<'_>) -> bool {
         let given = self.sums.out + self.sums.limbo;
-        let Some(left) = u64::from(count.0).checked_sub(given) else {
+        // What others may keep of this node isn't there to be given back before they say that they don't (10-H).
+        let spare = self.beside.spare.unwrap_or_default();
+        let left = u64::from(count.less(spare).0).checked_sub(given);
+        let Some(left) = left.filter(|_| spare <= count) else {
             self.recall_beyond_home(cx);
             return false;
         };
         let used = cx.pools.used(self.index, cx.now);
         let ordinary = used.used.saturating_sub(used.forced);
-        let own = ordinary.saturating_sub(self.units(self.sums.held));
+        let own = ordinary.saturating_sub(self.units(self.sums.held + u64::from(self.beside.leased.0)));
         self.units(left) >= own
     }
 
@@ -113,6 +116,14 @@ impl Share {
         self.acknowledged = Some(home.epoch);
         let (resource, epoch, effective) = (self.of.id.clone(), home.epoch, home.count);
         cx.outbox.push(Action::GrantAck { resource, epoch, effective });
+    }
+
+    /// What was granted, lapsed or not, a smaller count under way counted already.
+    pub(super) const fn count_now(&self) -> Licenses {
+        match self.shrink {
+            Some(shrink) if shrink.count.0 < self.home.count.0 => shrink.count,
+            Some(_) | None => self.home.count,
+        }
     }
 
     /// The home count by the grant, a smaller one under way counted already.

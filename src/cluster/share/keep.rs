@@ -3,7 +3,7 @@
 
 use super::super::engine::{Cx, PeerIndex};
 use super::super::ids::Incarnation;
-use super::super::resource::{Kind, Licenses};
+use super::super::resource::{Kind, Licenses, ResourceId};
 use super::lender::Stance;
 use super::{LICENSES_MAX, Share};
 use crate::units::Tick;
@@ -19,26 +19,102 @@ pub(in crate::cluster) struct Beside {
     pub(in crate::cluster) kept_until: Option<Tick>,
     /// What others keep of this node, not given up yet.
     pub(in crate::cluster) withheld: Licenses,
+    /// What others may keep of this node, should it be cut off (10-H); `None`: nothing ever.
+    pub(in crate::cluster) spare: Option<Licenses>,
+    /// Of that, what calls of its own may use while a majority hears it (rates: their calls are over with the lease).
+    pub(in crate::cluster) leased: Licenses,
+    /// Until when.
+    pub(in crate::cluster) leased_until: Option<Tick>,
+}
+
+/// A resource of this node, as its self-lease looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cluster) struct OwnUse {
+    pub(in crate::cluster) id: ResourceId,
+    /// By the grant, a smaller one under way counted already.
+    pub(in crate::cluster) count: Licenses,
+    pub(in crate::cluster) fixed_share: Licenses,
+    /// Lent, or resting.
+    pub(in crate::cluster) given: Licenses,
+    /// In calls of its own that last: sessions beyond what is borrowed.
+    pub(in crate::cluster) own: Licenses,
+    /// When the grant lapses.
+    pub(in crate::cluster) lasts: Option<Tick>,
+    /// Whether what is in use is known in full.
+    pub(in crate::cluster) known: bool,
 }
 
 impl Share {
     /// The home count now: what the grant says, and what is beside it.
     pub(in crate::cluster) const fn home_now(&self) -> Licenses {
-        self.with_beside(self.granted(), true)
+        self.with_beside(self.granted(), true, self.beside.leased)
+    }
+
+    /// Of that, what may be lent: nothing that ends with the self-lease.
+    pub(super) const fn home_lendable(&self) -> Licenses {
+        self.with_beside(self.granted(), true, Licenses::ZERO)
     }
 
     /// The home count that stays when everything that may lapse has.
     pub(super) const fn home_floor(&self) -> Licenses {
         let granted = if self.home.not_after.is_some() { self.home.fixed_share } else { self.granted() };
-        self.with_beside(granted, self.beside.kept_until.is_none())
+        self.with_beside(granted, self.beside.kept_until.is_none(), Licenses::ZERO)
     }
 
-    const fn with_beside(&self, granted: Licenses, kept: bool) -> Licenses {
+    const fn with_beside(&self, granted: Licenses, kept: bool, leased: Licenses) -> Licenses {
         if self.beside.fenced {
             return Licenses::ZERO;
         }
-        let sum = if kept { granted.plus(self.beside.kept) } else { granted };
+        let own = match self.beside.spare {
+            Some(spare) => {
+                let floor = self.count_now().less(spare).plus(leased);
+                if floor.0 < granted.0 { floor } else { granted }
+            }
+            None => granted,
+        };
+        let sum = if kept { own.plus(self.beside.kept) } else { own };
         sum.less(self.beside.withheld)
+    }
+
+    /// The floor is lowered: others may keep more, should this node be cut off. `false` if what is in use or lent is in the
+    /// way; nothing changed then.
+    pub(in crate::cluster) fn hold_back(&mut self, spare: Licenses, cx: &mut Cx<'_>) -> bool {
+        let (before, was) = (self.home_now(), self.beside);
+        self.beside.spare = Some(spare);
+        let (after, lendable) = (self.home_now(), self.home_lendable());
+        self.beside = was;
+        let lowered = before.less(after);
+        let fits = match self.kind() {
+            // Its calls are over before anybody may keep anything.
+            Kind::Rate => true,
+            Kind::Session => lowered == Licenses::ZERO || self.try_lower(lowered, cx),
+        };
+        if !fits || self.sums.out + self.sums.limbo > u64::from(lendable.0) {
+            self.apply(cx);
+            return false;
+        }
+        self.beside.spare = Some(spare);
+        self.apply(cx);
+        true
+    }
+
+    /// What the self-lease looks at.
+    pub(in crate::cluster) fn own_use(&self, cx: &Cx<'_>) -> OwnUse {
+        let used = cx.pools.used(self.index, cx.now);
+        let ordinary = used.used.saturating_sub(used.forced);
+        let own = match self.kind() {
+            Kind::Rate => 0,
+            Kind::Session => ordinary.saturating_sub(self.units(self.sums.held)),
+        };
+        OwnUse {
+            id: self.of.id.clone(),
+            count: self.count_now(),
+            fixed_share: self.home.fixed_share,
+            given: Licenses(u32::try_from(self.sums.out + self.sums.limbo).unwrap_or(u32::MAX)),
+            own: Licenses::covering(own, self.kind()),
+            lasts: if self.home.lapsed { Some(cx.now) } else { self.home.not_after },
+            known: cx.pools.is_reconciled(self.index),
+        }
     }
 
     /// Sets what is beside the grant. A lowering is forced: running calls stay, and no new one comes before they fit.
@@ -58,7 +134,7 @@ impl Share {
 
     /// L6: what is lent beyond home comes back.
     pub(super) fn recall_beyond_home(&mut self, cx: &mut Cx<'_>) {
-        let beyond = (self.sums.out + self.sums.limbo).saturating_sub(u64::from(self.home_now().0));
+        let beyond = (self.sums.out + self.sums.limbo).saturating_sub(u64::from(self.home_lendable().0));
         self.recall(beyond, cx);
     }
 

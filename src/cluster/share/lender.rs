@@ -139,7 +139,8 @@ impl Share {
             }),
             Stance::Unconfirmed if knows_this_life => self.edit_lent(from, |lent| {
                 lent.stance = Stance::Settled;
-                lent.say_at = None;
+                // A recall of the earlier life goes on.
+                lent.say_at = (lent.k != lent.out).then_some(cx.now);
             }),
             Stance::Unconfirmed | Stance::Settled => {}
         }
@@ -176,6 +177,12 @@ impl Share {
             Kind::Session => {
                 self.edit_lent(from, |lent| {
                     lent.binc = binc;
+                    // A recall under way is forgotten, and made again if it is still needed: what is adopted is all that is
+                    // out, and one number must not mean two counts.
+                    if lent.k != lent.out {
+                        lent.k = lent.out;
+                        lent.seq = lent.seq.next();
+                    }
                     lent.owed = None;
                     lent.seen_newest = false;
                     lent.stance = if lent.out == Licenses::ZERO { Stance::Settled } else { Stance::Adopting };
@@ -274,7 +281,8 @@ impl Share {
 
     /// L3: what could be lent now, in licenses.
     pub(in crate::cluster) fn spare(&self, cx: &Cx<'_>) -> Licenses {
-        if self.closed || self.home.lapsed || self.demand.is_starving() {
+        // Mutant: nothing is ever lent.
+        if self.closed || self.home.lapsed || self.demand.is_starving() || !cx.has(Rule::Lends) {
             return Licenses::ZERO;
         }
         let used = cx.pools.used(self.index, cx.now).used;

@@ -32,7 +32,7 @@ use crate::units::Tick;
 
 pub(in crate::cluster) use self::borrower::Held;
 pub(in crate::cluster) use self::demand::Demand;
-pub(in crate::cluster) use self::keep::Beside;
+pub(in crate::cluster) use self::keep::{Beside, OwnUse};
 pub(in crate::cluster) use self::lender::Lent;
 use self::plan::Offers;
 
@@ -206,7 +206,7 @@ impl Share {
 
     /// Home units that are neither lent nor resting, in licenses.
     pub(in crate::cluster) fn own(&self) -> u64 {
-        u64::from(self.home_now().0).saturating_sub(self.sums.out + self.sums.limbo)
+        u64::from(self.home_lendable().0).saturating_sub(self.sums.out + self.sums.limbo)
     }
 
     /// What admissions and running calls are covered by, in units: what is lapsed of borrowed sessions counts, since its
@@ -236,7 +236,7 @@ impl Share {
         let first_end = self.ends.first().map(|(at, _)| *at);
         let lapses = if self.home.lapsed { None } else { self.home.not_after };
         let kept_until = if self.beside.fenced { None } else { self.beside.kept_until };
-        let valid_until = [first_end, lapses, kept_until].into_iter().flatten().min();
+        let valid_until = [first_end, lapses, kept_until, self.beside.leased_until].into_iter().flatten().min();
         let limit = self.limit();
         Lease {
             limit,

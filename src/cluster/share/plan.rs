@@ -160,8 +160,10 @@ impl Share {
             let missing = Licenses::covering(wanted - limit, self.kind());
             let left = self.ask(u64::from(missing.0), cx);
             if left > 0 && none_free {
-                // L6: home goes first, once nobody else has any.
-                self.recall(left, cx);
+                // L6: home goes first, once nobody else has any; but for what it borrowed itself. Where all want more than there
+                // is, each would recall what others hold, and a rate's units are out of use for a second each time.
+                let net = self.sums.out.saturating_sub(self.sums.held);
+                self.recall(left.min(net), cx);
             }
         } else {
             self.give_back(used, reserve, cx);

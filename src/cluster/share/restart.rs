@@ -58,7 +58,9 @@ impl Share {
                 | Record::Kept { .. }
                 | Record::Vote { .. }
                 | Record::Fenced { .. }
-                | Record::IncarnationBase { .. } => {}
+                | Record::IncarnationBase { .. }
+                | Record::Spare { .. }
+                | Record::OwnSpare { .. } => {}
             }
         }
         // S1. Mutant: nothing rests.

@@ -163,6 +163,18 @@ fn l4_sessions_are_lent_once_the_loan_is_durable() {
 }
 
 #[test]
+fn l4_a_loan_of_sessions_is_said_again_until_the_borrower_has_seen_it() {
+    let mut world = alone(20, session(Class::Hard));
+    let word = request(&mut world, (1, 1), 0, 0, 4, true).pop().unwrap();
+    world.run(1100, 1_000_000);
+    let again = lends(&mut world);
+    assert!(again.iter().all(|lend| (lend.seq, lend.k, lend.anchor) == (word.seq, word.k, None)) && !again.is_empty());
+    request(&mut world, (1, 1), 4, word.seq.0, 4, true);
+    world.run(3000, 1_000_000);
+    assert_eq!(lends(&mut world), [], "it was seen");
+}
+
+#[test]
 fn l4_no_more_of_a_rate_is_lent_than_the_durable_budget_covers() {
     let mut world = alone(20, rate(Class::License));
     assert_eq!(request(&mut world, (1, 1), 0, 0, 4, false).pop().unwrap().k, Licenses(0));

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cluster::{
     Adopt, Anchor, Ballot, Beat, BeatAck, Census, Class, Counted, Epoch, Hello, HintOf, Incarnation, Kind, Leave,
-    LedgerId, Lend, Licenses, NodeName, Release, Released, Req, ResourceId, Seq, Vote,
+    LedgerId, Lend, Licenses, NodeName, Release, Released, Req, ResourceId, Seq, Spare, Vote,
 };
 
 fn node() -> impl Strategy<Value = NodeName> {
@@ -20,6 +20,16 @@ fn resource() -> impl Strategy<Value = ResourceId> {
 
 fn counts(range: std::ops::Range<usize>) -> impl Strategy<Value = Vec<(ResourceId, Licenses)>> {
     prop::collection::vec((resource(), any::<u32>().prop_map(Licenses)), range)
+}
+
+fn spares() -> impl Strategy<Value = Vec<Spare>> {
+    let spare = (resource(), any::<u32>(), any::<Option<u64>>());
+    let spare = spare.prop_map(|(resource, count, lasts_ms)| Spare { resource, licenses: Licenses(count), lasts_ms });
+    prop::collection::vec(spare, 0..5)
+}
+
+fn short_message() -> Message {
+    Message::Census(Census { about: "sip-a".parse().unwrap(), anchor: Anchor(5) })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -69,33 +79,41 @@ fn message() -> impl Strategy<Value = Message> {
         })),
         any::<(u64, bool)>().prop_map(|(inc, draining)| Message::Leave(Leave { inc: Incarnation(inc), draining })),
         (node(), any::<u64>()).prop_map(|(about, anchor)| Message::Census(Census { about, anchor: Anchor(anchor) })),
-        (node(), any::<[u64; 2]>(), counts(0..5)).prop_map(|(about, [a, b], held)| Message::Counted(Counted {
-            about,
-            anchor: Anchor(a),
-            inc_seen: Incarnation(b),
-            held
-        })),
+        (node(), any::<[u64; 2]>(), [counts(0..5), counts(0..5)]).prop_map(|(about, [a, b], [held, kept])| {
+            Message::Counted(Counted { about, anchor: Anchor(a), inc_seen: Incarnation(b), held, kept })
+        }),
         (node(), any::<[u64; 2]>()).prop_map(|(about, [round, anchor])| Message::Ballot(Ballot {
             about,
             round,
             anchor: Anchor(anchor)
         })),
-        (node(), numbers(), any::<bool>(), prop::collection::vec(node(), 0..4)).prop_map(
-            |(about, [round, anchor, newest, _], given, before)| Message::Vote(Vote {
+        (node(), numbers(), any::<bool>(), prop::collection::vec(node(), 0..4), spares()).prop_map(
+            |(about, [round, anchor, newest, _], given, before, spare)| Message::Vote(Vote {
                 about,
                 round,
                 anchor: Anchor(anchor),
                 given,
                 newest,
-                before
+                before,
+                spare
             })
         ),
         any::<[u64; 2]>().prop_map(|[inc, a]| Message::Release(Release { inc: Incarnation(inc), anchor: Anchor(a) })),
         (any::<u64>(), counts(0..5))
             .prop_map(|(anchor, kept)| Message::Released(Released { anchor: Anchor(anchor), kept })),
-        (any::<u64>(), counts(0..5))
-            .prop_map(|(anchor, floors)| Message::Beat(Beat { anchor: Anchor(anchor), floors })),
-        any::<u64>().prop_map(|anchor| Message::BeatAck(BeatAck { anchor: Anchor(anchor) })),
+        (any::<[u64; 2]>(), any::<Option<(u64, u64)>>(), spares()).prop_map(|([inc, anchor], echo, spare)| {
+            let echo = echo.map(|(life, at)| (Incarnation(life), Anchor(at)));
+            Message::Beat(Beat { inc: Incarnation(inc), anchor: Anchor(anchor), echo, spare })
+        }),
+        (any::<[u64; 5]>(), prop::collection::vec(node(), 0..4)).prop_map(
+            |([inc, anchor, life, at, round], trustees)| Message::BeatAck(BeatAck {
+                inc: Incarnation(inc),
+                anchor: Anchor(anchor),
+                at: (Incarnation(life), Anchor(at)),
+                round,
+                trustees
+            })
+        ),
     ]
 }
 
@@ -214,7 +232,7 @@ fn fields_of_a_later_release_behind_the_known_ones_are_skipped() {
     let mut bytes = known();
     bytes.extend([1, 2, 3]);
     assert_eq!(decode_datagram(&bytes), Ok(Datagram::Known(7)));
-    let message = Message::BeatAck(BeatAck { anchor: Anchor(5) });
+    let message = short_message();
     let mut bytes = encode_message(&message).unwrap().split_off(LENGTH_BYTES);
     bytes.extend([1, 2, 3]);
     assert_eq!(decode_message(&bytes), Ok(message));
@@ -245,6 +263,7 @@ fn more_resources_than_any_node_has_are_refused() {
             anchor: Anchor(1),
             inc_seen: Incarnation(1),
             held: vec![(id.clone(), Licenses(1)); count],
+            kept: Vec::new(),
         };
         decode_message(&encode_message(&Message::Counted(counted)).unwrap()[LENGTH_BYTES..])
     };
@@ -266,7 +285,7 @@ fn more_resources_than_any_node_has_are_refused() {
 
 #[test]
 fn a_frame_that_is_no_message_does_not_spoil_the_next() {
-    let good = Message::BeatAck(BeatAck { anchor: Anchor(5) });
+    let good = short_message();
     let mut frames = Frames::new();
     frames.push(&2_u32.to_be_bytes());
     frames.push(&[VERSION, 99]);

@@ -49,6 +49,19 @@ fn at_the_very_instant_of_its_end_a_loan_admits_nothing_though_no_task_has_run()
 }
 
 #[test]
+fn a_stretched_second_is_one_by_any_clock_within_the_error() {
+    for rate in &windows(until(10, 10, 60_000))[..2] {
+        rate.stretch(at(10_000));
+        assert_eq!(taken(rate, at(10_000)), 10);
+        // By a clock that is fast by 1000 parts per million only 0.9999 of a second have passed.
+        assert_eq!(taken(rate, at(11_001)), 0);
+        assert_eq!(taken(rate, at(11_005)), 10);
+        rate.stretch(at(12_000));
+        assert_eq!(rate.used(at(12_004)).used, 10, "said again it changes nothing");
+    }
+}
+
+#[test]
 fn a_batch_whose_clock_is_older_than_the_window_is_judged_by_the_window() {
     for rate in &windows(until(10, 4, 500))[..2] {
         // An emergency of another thread has moved the window past the end of the loan.

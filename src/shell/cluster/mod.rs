@@ -8,6 +8,7 @@
 //! | [`transport`] | QUIC between peers: both sides known by certificate, bounded queues, reconnection |
 //! | [`ledger`] | keeps what must survive a crash: durable before anything follows from it |
 //! | [`driver`] | carries out what the core wants done, and starts it again if it ends |
+//! | `etcd` | the same where etcd lends instead of the peers; in builds that have it |
 //! | [`handle`] | how everything else asks it |
 //! | [`status`], [`tell`] | what people see of it: figures, alarms |
 //! | [`setup`], [`pools`] | from the configuration and the gate to what the core is told |
@@ -16,6 +17,8 @@
 
 pub mod ca;
 pub mod driver;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod handle;
 pub mod identity;
 pub mod ledger;

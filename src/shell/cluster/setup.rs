@@ -12,7 +12,7 @@ use crate::cluster::{Class, Kind, Licenses, NodeName, Parameters, Resource, Reso
 use crate::license::agent::Limits;
 use crate::limits::Verdict;
 use crate::node::{Clustered, Home, clustered_policy_under};
-use crate::shell::config::{Config, ExportScope};
+use crate::shell::config::{Config, ExportScope, LedgerEngine};
 
 /// What a node of a cluster is told.
 #[derive(Debug, Clone)]
@@ -56,6 +56,10 @@ impl ClusterSetup {
     #[must_use]
     pub fn of(config: &Config, around: &Surroundings) -> Option<Self> {
         let cluster = &config.cluster;
+        match cluster.ledger {
+            LedgerEngine::Mesh => {}
+            LedgerEngine::Etcd => return None,
+        }
         let node: NodeName = config.node.name.parse().ok()?;
         let peers = cluster.peers.iter().filter_map(|(name, peer)| Some((name.parse().ok()?, peer.address.clone())));
         Some(Self {
@@ -99,7 +103,7 @@ fn witness(outside: &Path, data_dir: &Path) -> std::path::PathBuf {
 }
 
 /// The license types that are counted, and to be shared.
-fn shared(config: &Config) -> Vec<Shared> {
+pub(super) fn shared(config: &Config) -> Vec<Shared> {
     let policy = config.policy();
     let headroom = |count: u32| {
         let part = u64::from(count) * u64::from(policy.headroom_percent) / 100;
@@ -148,9 +152,11 @@ fn type_at(place: usize) -> Option<NodePool> {
 /// The pools that a node of this configuration shares, in the order of the cluster's resources; none if it is alone.
 #[must_use]
 pub fn shared_pools(config: &Config) -> Vec<NodePool> {
-    match config.cluster.listen.0 {
-        None => Vec::new(),
-        Some(_) => shared(config).into_iter().map(|of| of.pool).collect(),
+    match (config.cluster.ledger, config.cluster.listen.0) {
+        (LedgerEngine::Mesh, None) => Vec::new(),
+        (LedgerEngine::Mesh, Some(_)) | (LedgerEngine::Etcd, _) => {
+            shared(config).into_iter().map(|of| of.pool).collect()
+        }
     }
 }
 

@@ -25,6 +25,63 @@ pub fn down(why: &str) -> Raise {
     }
 }
 
+/// etcd isn't reached, or refuses.
+#[cfg(feature = "etcd")]
+#[must_use]
+pub fn etcd_lost(why: &str) -> Raise {
+    Raise {
+        id: AlarmId::ClusterDown,
+        subject: "etcd".to_owned(),
+        severity: Severity::Major,
+        what: format!("Nothing can be taken or given back: {}.", why.trim_end_matches('.')),
+        effect:
+            "Calls go on with the chunk that this node has: sessions for as long as it takes, calls per second until \
+                 cluster.etcd.ttl_s is over; then with what keep_percent left here."
+                .to_owned(),
+        next: "It is tried again every second or two, and the alarm ends when etcd answers.".to_owned(),
+        remedy: "Do what the message says: look at etcd, the way to it, and the user and certificates of cluster.etcd."
+            .to_owned(),
+    }
+}
+
+/// What lies in etcd isn't what callgate left there.
+#[cfg(feature = "etcd")]
+#[must_use]
+pub fn etcd_wrong(event: &crate::cluster::chunks::ChunkEvent) -> Raise {
+    use crate::cluster::chunks::ChunkEvent;
+    let (what, effect, remedy) = match event {
+        ChunkEvent::NameTaken(id) => (
+            format!("Sessions of {} under this node's name belong to another state directory.", id.name),
+            "No sessions are taken of etcd here; calls go on with what keep_percent left.",
+            "Give each node a name of its own. If the other one is gone for good: `callgate cluster forget` at a third.",
+        ),
+        ChunkEvent::WentBack => (
+            "etcd is older than it was: a backup was put in its place.".to_owned(),
+            "What was taken since that backup may be given out again.",
+            "After restoring etcd, stop all sidecars of the cluster for cluster.etcd.ttl_s, and let session calls end.",
+        ),
+        ChunkEvent::Unreadable(key) => (
+            format!("The key {key} holds something that callgate didn't write."),
+            "Nothing is taken of that resource or given back.",
+            "Look who else writes under cluster.etcd.prefix; `etcdctl get` shows the key.",
+        ),
+        ChunkEvent::Lapsed
+        | ChunkEvent::Reaped(..)
+        | ChunkEvent::HomeReached(..)
+        | ChunkEvent::StillAlive(_)
+        | ChunkEvent::Forgotten(..) => (format!("{event:?}"), "None.", "None."),
+    };
+    Raise {
+        id: AlarmId::ClusterLedger,
+        subject: "etcd".to_owned(),
+        severity: Severity::Major,
+        what,
+        effect: effect.to_owned(),
+        next: "It is looked at again every few seconds.".to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
 /// Records cannot be made durable.
 #[must_use]
 pub fn ledger_failing(why: &str) -> Raise {

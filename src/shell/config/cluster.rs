@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::etcd::{Etcd, LedgerEngine};
 use super::schema::{Key, Kind, Reload};
 use super::targets::HostPort;
 use super::validate::Validation;
@@ -39,6 +40,10 @@ pub struct Cluster {
     pub peers: BTreeMap<String, ClusterPeer>,
     /// How lending goes about.
     pub parameters: Parameters,
+    /// Who lends.
+    pub ledger: LedgerEngine,
+    /// Where etcd is, if it does.
+    pub etcd: Etcd,
 }
 
 /// `[cluster.peers.<name>]`: one member.
@@ -61,6 +66,8 @@ impl Cluster {
             share: if profile.cluster.share { "all" } else { "none" }.to_owned(),
             peers: BTreeMap::new(),
             parameters: Parameters { retention: retention(profile), ..Parameters::default() },
+            ledger: LedgerEngine::Mesh,
+            etcd: Etcd::default(),
         }
     }
 
@@ -296,6 +303,27 @@ pub(super) const KEYS: &[Key] = &[
         MS,
         "With quorum: how long such a vote holds, in milliseconds; it is renewed before.",
     ),
+    key(
+        "cluster.parameters.self_lease",
+        Kind::Bool,
+        MADE,
+        "",
+        "Hard limits (export control): a node uses what lies above its floor only while a majority of the members hears\nit, so that the majority can use that when the node is lost. A node that is cut off is limited to its floor.\nThe same on every member; three members or more.",
+    ),
+    parameter(
+        "cluster.parameters.self_lease_ms",
+        500,
+        600_000,
+        MS,
+        "With self_lease: for how long a member that heard a node lets it go on, in milliseconds.",
+    ),
+    parameter(
+        "cluster.parameters.self_lease_ahead_percent",
+        1,
+        100,
+        PERCENT,
+        "With self_lease: how far the floor is kept above what is in use and lent, in percent of what the node holds.",
+    ),
     parameter(
         "cluster.parameters.members_max",
         2,
@@ -311,6 +339,14 @@ impl Validation<'_> {
         let cluster = &self.config.cluster;
         self.peers();
         self.shared_types();
+        self.etcd();
+        if cluster.ledger == LedgerEngine::Etcd {
+            if cluster.listen.0.is_some() {
+                self.warnings
+                    .push("cluster.ledger is \"etcd\": cluster.listen and cluster.peers are not used".to_owned());
+            }
+            return;
+        }
         if cluster.listen.0.is_none() {
             if !cluster.peers.is_empty() {
                 self.warnings.push("cluster.listen is \"off\": cluster.peers are not talked to".to_owned());
@@ -332,8 +368,13 @@ impl Validation<'_> {
                             hyphens and dots, such as sip-a or sip-a.example.com";
             self.problem("node.name", format!("{:?}: {reason}", self.config.node.name), accepted, None);
         }
-        if cluster.peers.keys().all(|name| *name == self.config.node.name) {
+        let others = cluster.peers.keys().filter(|name| **name != self.config.node.name).count();
+        if others == 0 {
             self.warnings.push("cluster.peers names no other node: nothing is lent or borrowed".to_owned());
+        } else if others == 1 && cluster.parameters.self_lease {
+            let told =
+                "cluster.parameters.self_lease: of two members neither is a majority, so nothing is kept of a lost one";
+            self.warnings.push(told.to_owned());
         }
     }
 
@@ -425,6 +466,23 @@ mod tests {
         let alone =
             text.replace("sip-b", "sip-a").replacen("[cluster.peers.sip-a]\naddress = '10.0.0.1:7503'\n", "", 1);
         assert!(load(&alone).unwrap().warnings[0].contains("names no other node"));
+    }
+
+    #[test]
+    fn a_self_lease_of_two_members_is_warned_of_and_its_bounds_are_checked() {
+        let text = "[license]\nsessions = 10\n[cluster]\nlisten = '0.0.0.0:7503'\nca_file = 'ca.pem'\n\
+                    certificate_file = 'a.pem'\nkey_file = 'a.key'\n[cluster.peers.sip-b]\naddress = 'h:7503'\n\
+                    [cluster.parameters]\nself_lease = true\n";
+        let loaded = load(text).unwrap();
+        assert!(loaded.config.cluster.parameters.self_lease);
+        assert!(loaded.warnings.iter().any(|told| told.contains("neither is a majority")), "{:?}", loaded.warnings);
+        let three =
+            text.replace("[cluster.parameters]", "[cluster.peers.sip-c]\naddress = 'h:7503'\n[cluster.parameters]");
+        assert_eq!(load(&three).unwrap().warnings, Vec::<String>::new());
+        let found = problems("[cluster.parameters]\nself_lease_ms = 20\nself_lease_ahead_percent = 0\n");
+        let keys: std::collections::BTreeSet<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+        let both = ["cluster.parameters.self_lease_ahead_percent", "cluster.parameters.self_lease_ms"];
+        assert_eq!(keys, both.into());
     }
 
     #[test]

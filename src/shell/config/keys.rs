@@ -2,6 +2,7 @@
 
 use super::cluster::KEYS as CLUSTER;
 use super::destination_keys::DESTINATION;
+use super::etcd::KEYS as ETCD;
 use super::schema::{Key, Kind, Reload, Section};
 
 use Kind::{Addresses, Bool, Choice, FileMode, HostName, Integer, LicensedRate, Path, Size, Span, Switched, Text};
@@ -12,17 +13,16 @@ use crate::units::CALL_RATE_MAX;
 /// All keys: those below, and those of destinations.
 pub(super) const KEYS: &[Key] = &JOINED;
 
-const JOINED: [Key; OWN.len() + CLUSTER.len() + DESTINATION.len()] = {
-    let mut all = [OWN[0]; OWN.len() + CLUSTER.len() + DESTINATION.len()];
-    let mut place = 0;
+const JOINED: [Key; OWN.len() + CLUSTER.len() + ETCD.len() + DESTINATION.len()] = {
+    let parts = [OWN, CLUSTER, ETCD, DESTINATION];
+    let mut all = [OWN[0]; OWN.len() + CLUSTER.len() + ETCD.len() + DESTINATION.len()];
+    let (mut place, mut part, mut within) = (0, 0, 0);
     while place < all.len() {
-        all[place] = if place < OWN.len() {
-            OWN[place]
-        } else if place < OWN.len() + CLUSTER.len() {
-            CLUSTER[place - OWN.len()]
-        } else {
-            DESTINATION[place - OWN.len() - CLUSTER.len()]
-        };
+        if within == parts[part].len() {
+            (part, within) = (part + 1, 0);
+        }
+        all[place] = parts[part][within];
+        within += 1;
         place += 1;
     }
     all
@@ -114,6 +114,10 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         path: "cluster.parameters",
         doc: "How lending goes about. The defaults come from simulations; all members should have the same.",
+    },
+    Section {
+        path: "cluster.etcd",
+        doc: "Where etcd is, with ledger = \"etcd\". A node that loses etcd goes on with its chunk until the chunk's term ends.",
     },
     Section { path: "alarms", doc: "Where alarms go, raised and cleared." },
     Section {

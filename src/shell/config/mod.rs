@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod destination;
 mod destination_keys;
+mod etcd;
 mod keys;
 mod layers;
 mod load;
@@ -34,11 +35,14 @@ pub use cluster::{Cluster, ClusterPeer};
 pub use destination::{
     Destination, DestinationKind, DestinationSecrets, DestinationSetup, MailSecurity, destinations_of,
 };
+pub use etcd::{Etcd, LedgerEngine};
 pub use load::{FlagValue, Inputs, Loaded, Loader};
 pub use policy::DEFAULT_TYPE;
 pub use problem::{Origin, Problem, Problems};
 pub use reload::{Change, NeedsRestart, Refused};
 pub use render::{ShownKey, default_file};
+#[cfg(feature = "etcd")]
+pub(in crate::shell) use secret::read_password;
 pub use secret::{Role, Secret, Secrets, Token};
 pub use sections::*;
 pub use targets::{HostPort, SyslogAddress, WebhookUrl};

@@ -95,13 +95,13 @@ impl Secrets {
 
 /// Why a file of secrets can't be used: what was found, and what is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadSecretFile {
-    pub(super) found: String,
+pub(in crate::shell) struct BadSecretFile {
+    pub(in crate::shell) found: String,
     pub(super) accepted: String,
 }
 
 /// The password in a file's first line, and whether others than its owner can read it.
-pub(super) fn read_password(path: &Path) -> Result<(Secret, bool), BadSecretFile> {
+pub(in crate::shell) fn read_password(path: &Path) -> Result<(Secret, bool), BadSecretFile> {
     let accepted = format!("a file with a password of 1 to {SECRET_BYTES_MAX} bytes in its first line");
     let (text, open) = read(path, &accepted)?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();

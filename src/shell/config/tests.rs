@@ -152,6 +152,7 @@ fn each_key_of_the_structs_is_in_the_table_and_the_other_way_round() {
          tenant_default = { cps = 1, sessions = 1 }\n\
          [[trunk]]\nname = 'a'\ncps = 1\nsessions = 1\n[[tenant]]\nname = 'a'\ncps = 1\nsessions = 1\n\
          [cluster]\nca_file = '/a'\ncertificate_file = '/b'\nkey_file = '/c'\n[cluster.peers.x]\naddress = 'a:1'\n\
+         [cluster.etcd]\nendpoints = 'http://a:1'\nuser = 'a'\npassword_file = '/p'\nca_file = '/a'\ncertificate_file = '/b'\nkey_file = '/c'\n\
          [[alarms.destination]]\nname = 'a'\nkind = 'webhook'\nformat = 'full'\nseverity = 'major'\ncategories = ['license']\n\
          attach = ['license summary']\ntimeout = 5\nretry_for = 60\naddress = 'udp://a:514'\nfacility = 'local0'\n\
          url = 'https://a/b'\ntrust = 'system+file'\nca_file = '/c'\nserver = 'a:25'\nsecurity = 'tls'\nfrom = 'a@b.c'\nto = ['a@b.c']\n",

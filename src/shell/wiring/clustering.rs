@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::shell::cluster::driver::{ClusterError, ClusterSupervisor, MakePools, Prepared};
+#[cfg(feature = "etcd")]
+use crate::shell::cluster::etcd::{EtcdSetup, EtcdSupervisor};
 use crate::shell::cluster::identity::Identity;
 use crate::shell::cluster::pools::gate_pools;
 use crate::shell::cluster::setup::{ClusterSetup, Surroundings};
@@ -17,6 +19,8 @@ const FINGERPRINT_LABEL: &[u8] = b"callgate cluster ledger, version 1";
 #[derive(Debug)]
 pub(super) struct Clustering {
     supervisor: Option<ClusterSupervisor>,
+    #[cfg(feature = "etcd")]
+    etcd: Option<EtcdSupervisor>,
     around: Surroundings,
 }
 
@@ -43,13 +47,27 @@ impl Clustering {
                 Some(ClusterSupervisor::start(prepared, make_pools, context))
             }
         };
-        Ok(Self { supervisor, around })
+        #[cfg(feature = "etcd")]
+        let etcd = match EtcdSetup::of(&config) {
+            None => None,
+            Some(setup) => Some(EtcdSupervisor::start(setup, MakePools(Arc::new(gate_pools)), context)?),
+        };
+        Ok(Self {
+            supervisor,
+            #[cfg(feature = "etcd")]
+            etcd,
+            around,
+        })
     }
 
     /// Looks after it. Every second or so.
     pub(super) async fn look(&mut self, context: &Arc<Context>) {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.look(context).await;
+        }
+        #[cfg(feature = "etcd")]
+        if let Some(etcd) = &mut self.etcd {
+            etcd.look(context);
         }
     }
 
@@ -75,6 +93,10 @@ impl Clustering {
     pub(super) async fn stop(self, context: &Context) {
         if let Some(supervisor) = self.supervisor {
             supervisor.stop(context).await;
+        }
+        #[cfg(feature = "etcd")]
+        if let Some(etcd) = self.etcd {
+            etcd.stop(context).await;
         }
     }
 }

@@ -44,6 +44,10 @@ pub enum ClusterError {
     /// The way to the peers.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// What etcd's driver needs.
+    #[cfg(feature = "etcd")]
+    #[error(transparent)]
+    Etcd(#[from] crate::shell::cluster::etcd::EtcdError),
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(getrandom::Error),

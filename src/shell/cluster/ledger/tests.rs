@@ -156,6 +156,23 @@ fn a_ledger_cut_anywhere_is_refused_and_never_taken_for_a_shorter_one() {
 }
 
 #[test]
+fn a_ledger_cut_at_each_byte_of_its_ends_and_at_many_between_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, bytes, _) = written(dir.path());
+    let (path, length) = (place.dir.join(FILE), bytes.len());
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Shorter and shorter: a megabyte, of which few pages hold anything.
+    let cuts =
+        (1..=1024).map(|less| length - less).chain((4096..length - 1024).rev().step_by(509)).chain((0..4096).rev());
+    for cut in cuts {
+        file.set_len(u64::try_from(cut).unwrap()).unwrap();
+        let told = LedgerFile::open(&place).unwrap_err();
+        assert!(matches!(told, LedgerError::Damaged { .. }), "cut at {cut} of {length}: {told}");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), u64::try_from(cut).unwrap());
+    }
+}
+
+#[test]
 fn a_ledger_with_a_changed_byte_is_whole_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (place, bytes, records) = written(dir.path());

@@ -1,13 +1,48 @@
-//! What is reported of a resource, and what is capped over the whole cluster.
+//! What a node says of itself and of the others: usage, export control, who answers. It moves nothing.
 
 use super::Cluster;
 use crate::cluster::export::ExportView;
+use crate::cluster::ids::NodeName;
 use crate::cluster::pools::Pools;
-use crate::cluster::resource::ResourceIndex;
+use crate::cluster::presence::{HintSum, Refused};
+use crate::cluster::resource::{Licenses, ResourceId, ResourceIndex};
 use crate::cluster::usage::{Usage, usage};
 use crate::units::Tick;
 
 impl Cluster {
+    /// Why nothing is shared with a peer, if nothing is.
+    #[must_use]
+    pub fn refusal(&self, peer: &NodeName) -> Option<Refused> {
+        self.presence.refusal(peer)
+    }
+
+    /// Those that answer.
+    pub fn reachable(&self) -> impl Iterator<Item = &NodeName> {
+        self.presence.reachable()
+    }
+
+    /// Who is lost: silent for so long that its licenses are kept, or out of use.
+    pub fn lost(&self) -> impl Iterator<Item = &NodeName> {
+        self.retained.lost()
+    }
+
+    /// Who has something to spare, by what was said lately: the most first.
+    #[must_use]
+    pub fn with_surplus(&self, resource: &ResourceId, now: Tick) -> Vec<(NodeName, Licenses)> {
+        self.presence.with_surplus(resource, now)
+    }
+
+    /// Sums over what peers said lately, this node left out. Hints: for alarms and views, not for decisions.
+    #[must_use]
+    pub fn hint_sum(&self, resource: &ResourceId, now: Tick) -> HintSum {
+        self.presence.hint_sum(resource, now)
+    }
+
+    /// What was ignored so far, by reason.
+    pub fn ignored(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.presence.ignored()
+    }
+
     /// What is to be reported of a resource; `peak`: the most in use since the last report; `capped`: as the profile says.
     #[must_use]
     pub fn usage(
