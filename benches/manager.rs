@@ -132,6 +132,7 @@ impl Agent {
             p95: 71,
             samples: 24,
             next: None,
+            lent_used: 0,
         };
         let message = ReportRequest {
             header: self.header(),

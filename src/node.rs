@@ -67,26 +67,46 @@ pub enum Home {
     Uncapped,
 }
 
-/// The settings of the gate where nodes share `clustered`, and what this node brings of each of those, in their order.
+/// How a node takes part in its cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Clustered<'a> {
+    /// The pools that nodes share.
+    pub pools: &'a [NodePool],
+    /// The most calls per second of this host, whatever it borrows.
+    pub host_max: Cps,
+    /// This node's part of export control's limit with WebRTC off, and that limit as all nodes have it. Of the limits with
+    /// WebRTC on it brings the same fraction, rounded down: the parts of all never exceed the whole.
+    pub export_share: (u32, u32),
+}
+
+impl Clustered<'_> {
+    fn export_part(&self, limit: u32) -> u32 {
+        let (share, whole) = self.export_share;
+        let part = u64::from(limit) * u64::from(share.min(whole)) / u64::from(whole.max(1));
+        u32::try_from(part).unwrap_or(limit)
+    }
+}
+
+/// The settings of the gate where nodes share pools, and what this node brings of each of those, in their order.
 ///
 /// Of what is shared a grant becomes the home count, and the gate's limit is the cluster's. The configured number is what is asked
-/// for; what bounds this host, whatever it borrows, is `host_max` calls per second, and nothing for sessions. What isn't shared
+/// for; what bounds this host, whatever it borrows, is `host_max` calls per second, nothing for sessions, and under export control
+/// the whole cluster's limit. What isn't shared
 /// is as [`policy_under`] says.
 #[must_use]
 pub fn clustered_policy_under(
     configured: Policy,
     limits: &Limits,
     profile: &Profile,
-    clustered: &[NodePool],
-    host_max: Cps,
+    clustered: &Clustered<'_>,
 ) -> (Policy, Vec<Home>) {
     let mut policy = policy_under(configured, limits, profile);
-    let homes = clustered.iter().map(|pool| match pool {
+    let homes = clustered.pools.iter().map(|pool| match pool {
         NodePool::Rate => {
             let home = policy.rate.map(Cps::get);
             let licensed = profile.rate_type().and_then(|licensed| granted(limits, &licensed.name));
             if home.is_some() {
-                policy.rate = Some(host_max);
+                policy.rate = Some(clustered.host_max);
             }
             home_of(licensed.or(home), home)
         }
@@ -100,11 +120,14 @@ pub fn clustered_policy_under(
             home_of(licensed.or(home), home)
         }
         NodePool::Export => match policy.export_control {
-            Some(export) => Home::Units(if export.webrtc { export.limit_with_webrtc } else { export.limit }),
+            Some(export) => {
+                let limit = if export.webrtc { export.limit_with_webrtc } else { export.limit };
+                Home::Units(clustered.export_part(limit))
+            }
             None => Home::Uncapped,
         },
         NodePool::Webrtc => match policy.export_control {
-            Some(export) => Home::Units(if export.webrtc { export.webrtc_limit } else { 0 }),
+            Some(export) => Home::Units(clustered.export_part(if export.webrtc { export.webrtc_limit } else { 0 })),
             None => Home::Uncapped,
         },
     });
@@ -225,7 +248,8 @@ mod tests {
         let pools = [NodePool::Rate, NodePool::Type(0)];
         let max = Cps::new(300).unwrap();
         let under = |configured, limits: &Limits, pools: &[NodePool]| {
-            clustered_policy_under(configured, limits, &open(), pools, max)
+            let clustered = Clustered { pools, host_max: max, export_share: (0, 2500) };
+            clustered_policy_under(configured, limits, &open(), &clustered)
         };
         let granted = limits(TypeCap::Units(400), TypeCap::Units(2));
         let (policy, homes) = under(configured(100, None), &granted, &pools);
@@ -241,6 +265,29 @@ mod tests {
             (Some(2), 1),
             "what isn't shared is limited by its grant"
         );
+    }
+
+    #[test]
+    fn parts_of_export_control_never_exceed_the_whole_with_webrtc_on_or_off() {
+        let pools = [NodePool::Export, NodePool::Webrtc];
+        let sums = |shares: &[u32], webrtc: bool| {
+            let (mut general, mut apart) = (0, 0);
+            for share in shares {
+                let policy = Policy { export_control: Some(export(2500, webrtc)), ..configured(100, None) };
+                let clustered =
+                    Clustered { pools: &pools, host_max: Cps::saturating(100), export_share: (*share, 2500) };
+                let limits = limits(TypeCap::Requested, TypeCap::Requested);
+                let (policy, homes) = clustered_policy_under(policy, &limits, &open(), &clustered);
+                assert!(policy.export_control.is_some(), "the host's cap stays the whole");
+                let [Home::Units(of_general), Home::Units(of_apart)] = homes[..] else { panic!("{homes:?}") };
+                (general, apart) = (general + of_general, apart + of_apart);
+            }
+            (general, apart)
+        };
+        assert_eq!(sums(&[1250, 1250], false), (2500, 0));
+        assert_eq!(sums(&[1250, 1250], true), (2244, 256));
+        let (general, apart) = sums(&[834, 833, 833], true);
+        assert!((2240..=2244).contains(&general) && (253..=256).contains(&apart), "{general} {apart}");
     }
 
     #[test]

@@ -233,7 +233,13 @@ impl<J: Journal> Gate<J> {
     /// Whether a pool is limited at all by the policy in force.
     #[must_use]
     pub fn pool_is_limited(&self, pool: NodePool) -> bool {
-        cap(&self.settings().policy, pool).is_some()
+        self.pool_cap(pool).is_some()
+    }
+
+    /// The policy's count of a pool; `None` if it isn't limited.
+    #[must_use]
+    pub fn pool_cap(&self, pool: NodePool) -> Option<u32> {
+        cap(&self.settings().policy, pool)
     }
 
     /// The pool of a license type's name.

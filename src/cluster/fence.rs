@@ -63,6 +63,11 @@ impl Fence {
         self.answers.insert(from.clone(), counted.held.iter().cloned().collect());
     }
 
+    /// The operator says that a member is gone for good, or never was: it holds nothing.
+    pub(in crate::cluster) fn forget(&mut self, node: &NodeName) {
+        self.answers.entry(node.clone()).or_default();
+    }
+
     /// The backend says that no grant of an earlier ledger is in force.
     pub(in crate::cluster) const fn release(&mut self) {
         self.released = true;

@@ -270,6 +270,15 @@ pub struct TagReport {
     pub samples: u64,
     /// What is requested after the next change of configuration takes effect (profiles that report current and next).
     pub next: Option<u64>,
+    /// Licenses lent to other members of a cluster, and so in use there for all that the lender knows: what they report at most
+    /// as their own doesn't hold it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lent_used: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// `report`.

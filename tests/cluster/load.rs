@@ -15,7 +15,6 @@ pub(crate) struct Offer {
     pub(crate) asked: Duration,
     pub(crate) answered: Duration,
     pub(crate) admitted: bool,
-    pub(crate) id: String,
 }
 
 /// What one node was asked.
@@ -23,6 +22,7 @@ pub(crate) struct Offer {
 pub(crate) struct Offers(pub(crate) Vec<Offer>);
 
 impl Offers {
+    /// Calls that were admitted.
     pub(crate) fn admitted(&self) -> usize {
         self.0.iter().filter(|offer| offer.admitted).count()
     }
@@ -98,7 +98,7 @@ fn offer(origin: Instant, socket: &std::path::Path, rate: u32, kept: bool, stop:
         if admitted && !kept && asking_release(&mut client, &id).is_none() {
             client = None;
         }
-        offers.0.push(Offer { asked, answered, admitted, id });
+        offers.0.push(Offer { asked, answered, admitted });
     }
     offers
 }

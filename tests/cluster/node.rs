@@ -14,7 +14,7 @@ use crate::support::within;
 /// How long something may take that takes a second or two.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     // Another binary can be put in its place: a release build, a package.
     std::env::var_os("CALLGATE_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_callgate").into()).into()
 }
@@ -45,13 +45,16 @@ pub(crate) struct Member {
     pub(crate) certificates: &'static str,
     /// Calls per second that it holds.
     pub(crate) count: u32,
+    /// Further lines of its configuration: of `[license]`, then whole sections.
+    pub(crate) license: &'static str,
+    pub(crate) further: &'static str,
 }
 
 /// `sip-a` at 127.0.0.1, `sip-b` at 127.0.0.2 and so on.
 pub(crate) fn member(number: u8) -> Member {
     let names = ["sip-a", "sip-b", "sip-c", "sip-d", "sip-e"];
     let name = names[usize::from(number) - 1];
-    Member { name, number, certificates: "ca", count: 50 }
+    Member { name, number, certificates: "ca", count: 50, license: "", further: "" }
 }
 
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(lane: &Lane, member: Member, all: &[Member]) -> Self {
-        let Member { name, number, certificates, count } = &member;
+        let Member { name, number, certificates, count, license, further } = &member;
         let data_dir = lane.path(&format!("data-{name}"));
         let ca = lane.path(certificates);
         let peers: String = all
@@ -72,10 +75,10 @@ impl Node {
             .map(|peer| format!("[cluster.peers.{}]\naddress = \"127.0.0.{}:7503\"\n", peer.name, peer.number))
             .collect();
         let text = format!(
-            "[node]\nname = \"{name}\"\ndata_dir = \"{data}\"\n[license]\nprofile = \"open\"\ncount = {count}\n[listen]\n\
+            "[node]\nname = \"{name}\"\ndata_dir = \"{data}\"\n[license]\nprofile = \"open\"\ncount = {count}\n{license}[listen]\n\
              resp = [\"127.0.0.{number}:7500\", \"unix:{data}/callgate.sock\"]\ndatagram = []\n\
              http = \"127.0.0.{number}:7501\"\ndrain_time = 0\n[cluster]\nlisten = \"127.0.0.{number}:7503\"\n\
-             ca_file = \"{ca}/ca.pem\"\ncertificate_file = \"{ca}/{name}.pem\"\nkey_file = \"{ca}/{name}.key\"\n{peers}",
+             ca_file = \"{ca}/ca.pem\"\ncertificate_file = \"{ca}/{name}.pem\"\nkey_file = \"{ca}/{name}.key\"\n{peers}{further}",
             data = data_dir.display(),
             ca = ca.display(),
         );
@@ -111,6 +114,19 @@ impl Node {
 
     pub(crate) fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Its state directory.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        &self.data_dir
+    }
+
+    /// Starts it and waits for its end: it must not start. Returns what it said.
+    pub(crate) fn refused(&mut self, lane: &Lane) -> String {
+        self.process = Self::spawn(lane, &self.member, &self.config);
+        let status = self.process.wait(PATIENCE);
+        assert!(!status.success(), "{} started", self.member.name);
+        self.process.log()
     }
 
     pub(crate) fn restart(&mut self, lane: &Lane) {
@@ -198,12 +214,18 @@ fn members(cluster: &Value) -> &[Value] {
 
 /// So many members of one cluster, all connected.
 pub(crate) fn cluster(lane: &Lane, count: u8) -> Vec<Node> {
-    let members: Vec<Member> = (1..=count).map(member).collect();
+    cluster_of(lane, &(1..=count).map(member).collect::<Vec<_>>())
+}
+
+/// These members of one cluster, all connected, none waiting for what another says.
+pub(crate) fn cluster_of(lane: &Lane, members: &[Member]) -> Vec<Node> {
     let names: Vec<&str> = members.iter().map(|member| member.name).collect();
     authority(lane, "ca", &names);
-    let nodes: Vec<Node> = members.iter().map(|member| Node::start(lane, member.clone(), &members)).collect();
+    let nodes: Vec<Node> = members.iter().map(|member| Node::start(lane, member.clone(), members)).collect();
     for node in &nodes {
-        node.wait_connected(lane, usize::from(count) - 1);
+        node.wait_connected(lane, members.len() - 1);
+        let counts = within(PATIENCE, || node.cluster(lane)["census_waits_for"].is_null());
+        assert!(counts, "the census of {} does not end: {}", node.member.name, node.cluster(lane));
     }
     nodes
 }

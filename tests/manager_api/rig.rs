@@ -403,6 +403,7 @@ impl Agent {
             p95: peak / 2,
             samples: 24,
             next: None,
+            lent_used: 0,
         };
         let request = ReportRequest {
             header: self.header(),

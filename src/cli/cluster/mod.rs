@@ -136,6 +136,8 @@ struct Cluster {
     node: String,
     listen: String,
     draining: bool,
+    drained: bool,
+    census_waits_for: Option<Vec<String>>,
     certificate_expires: u64,
     members: Vec<Member>,
     resources: Vec<Share>,
@@ -151,6 +153,7 @@ struct Member {
     round_trip_us: Option<u64>,
     certificate_expires: Option<u64>,
     failure: Option<String>,
+    refused: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,7 +162,9 @@ struct Share {
     resource: String,
     kind: String,
     home: u64,
+    limit_units: u64,
     used_units: u64,
+    limbo: u64,
     lent: std::collections::BTreeMap<String, u64>,
     borrowed: std::collections::BTreeMap<String, u64>,
 }
@@ -201,9 +206,22 @@ fn members(cluster: &Cluster, now: UnixMillis) -> String {
         "{} is heard at {}{}; its certificate ends at {}\n\n",
         printable(&cluster.node),
         printable(&cluster.listen),
-        if cluster.draining { ", draining" } else { "" },
+        match (cluster.draining, cluster.drained) {
+            (true, true) => ", drained: nothing is lent and nothing held",
+            (true, false) => ", draining",
+            (false, _) => "",
+        },
         expiry(cluster.certificate_expires, now)
     );
+    if let Some(missing) = &cluster.census_waits_for {
+        let missing: Vec<String> = missing.iter().map(|name| printable(name)).collect();
+        // Writing to a string doesn't fail.
+        let _ = write!(
+            text,
+            "Its ledger is new: its own licenses are out of use until {} said what they hold of it.\n\n",
+            if missing.is_empty() { "the disk has what members".to_owned() } else { missing.join(", ") }
+        );
+    }
     if cluster.members.is_empty() {
         text.push_str("No other member is configured.\n");
         return text;
@@ -233,6 +251,14 @@ fn members(cluster: &Cluster, now: UnixMillis) -> String {
             // Writing to a string doesn't fail.
             let _ = write!(text, "\n{}: {}\n", printable(&member.name), printable(failure));
         }
+        if let Some(refused) = member.refused.as_ref().filter(|_| member.state == "connected") {
+            let _ = write!(
+                text,
+                "\n{}: nothing is lent to it or borrowed of it: it {}\n",
+                printable(&member.name),
+                printable(refused)
+            );
+        }
     }
     text
 }
@@ -245,7 +271,14 @@ fn loans(cluster: &Cluster) -> String {
     for share in &cluster.resources {
         let sum = |words: &std::collections::BTreeMap<String, u64>| words.values().sum::<u64>().to_string();
         let head = [printable(&share.resource), printable(&share.kind), "all".to_owned()];
-        let counts = [share.home.to_string(), share.used_units.to_string(), sum(&share.lent), sum(&share.borrowed)];
+        let counts = [
+            share.home.to_string(),
+            sum(&share.lent),
+            share.limbo.to_string(),
+            sum(&share.borrowed),
+            share.limit_units.to_string(),
+            share.used_units.to_string(),
+        ];
         rows.push(head.into_iter().chain(counts).collect());
         let mut peers: Vec<&String> = share.lent.keys().chain(share.borrowed.keys()).collect();
         peers.sort();
@@ -254,7 +287,8 @@ fn loans(cluster: &Cluster) -> String {
             let of =
                 |words: &std::collections::BTreeMap<String, u64>| words.get(peer).copied().unwrap_or(0).to_string();
             let blank = String::new;
-            rows.push(vec![blank(), blank(), printable(peer), blank(), blank(), of(&share.lent), of(&share.borrowed)]);
+            let (lent, borrowed) = (of(&share.lent), of(&share.borrowed));
+            rows.push(vec![blank(), blank(), printable(peer), blank(), lent, blank(), borrowed, blank(), blank()]);
         }
     }
     let columns = [
@@ -262,12 +296,15 @@ fn loans(cluster: &Cluster) -> String {
         ("KIND", Lean::Left),
         ("MEMBER", Lean::Left),
         ("OWN", Lean::Right),
-        ("USED", Lean::Right),
         ("LENT", Lean::Right),
+        ("RESTING", Lean::Right),
         ("BORROWED", Lean::Right),
+        ("LIMIT", Lean::Right),
+        ("USED", Lean::Right),
     ];
     format!(
-        "{}\nOWN, LENT and BORROWED count licenses (one: five calls per second, or one session); USED counts units.\n",
+        "{}\nOWN, LENT, RESTING and BORROWED count licenses (one: five calls per second, or one session); LIMIT and USED count units. \
+         RESTING: out of use until nobody can use them elsewhere.\n",
         table(&columns, &rows)
     )
 }

@@ -17,9 +17,9 @@ fn cluster() -> serde_json::Value {
               "certificate_expires": null, "failure": "10.0.0.3:7503 doesn't answer" },
         ],
         "resources": [
-            { "resource": "cps", "kind": "rate", "class": "license", "home": 20, "used_units": 55,
+            { "resource": "cps", "kind": "rate", "class": "license", "home": 20, "limbo": 1, "limit_units": 75, "used_units": 55,
               "lent": { "sip-b": 4 }, "borrowed": {} },
-            { "resource": "session", "kind": "session", "class": "license", "home": 500, "used_units": 510,
+            { "resource": "session", "kind": "session", "class": "license", "home": 500, "limbo": 0, "limit_units": 515, "used_units": 510,
               "lent": {}, "borrowed": { "sip-b": 12, "sip-c": 3 } },
         ],
         "as_of": NOW_MS,

@@ -152,6 +152,9 @@ impl Cluster {
         self.carry_out(out, now, pools);
         self.withheld.forget(node);
         self.own.forget(node);
+        if let Some(Fencing::Asking(fence)) = &mut self.fencing {
+            fence.forget(node);
+        }
         self.engine.forget(node, now, pools);
         self.presence.forget(node);
         self.leaving.remove(node);
@@ -162,6 +165,7 @@ impl Cluster {
             self.take_simple_news(now);
         }
         self.set_beside(now, pools);
+        self.step_fence(now, pools);
         self.engine.flush(now);
     }
 }

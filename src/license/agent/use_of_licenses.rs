@@ -7,8 +7,8 @@ use super::requests::Purpose;
 use super::state::{Authorization, Requested};
 use super::timers::plus_s;
 use crate::license::ports::DailyCount;
-use crate::license::usage::SAMPLE_S;
 use crate::license::usage::tolerance::ToleranceEvent;
+use crate::license::usage::{Closed, SAMPLE_S};
 use crate::units::{Now, UnixMillis};
 
 impl Agent {
@@ -32,6 +32,16 @@ impl Agent {
         }
     }
 
+    /// Takes what is lent to other members of the cluster and borrowed of them, in units, by license type. Call it after
+    /// [`observe`](Self::observe).
+    pub fn observe_loans(&mut self, loans: &[(String, u32, u32)]) {
+        for (type_name, lent, borrowed) in loans {
+            if let Some(requested) = self.setup.requested.iter().find(|requested| requested.type_name == *type_name) {
+                self.usage.count_loans(&requested.tag, *lent, *borrowed);
+            }
+        }
+    }
+
     /// Takes the count of the day, to be kept with what is used.
     pub const fn count_capacity(&mut self, count: DailyCount) {
         self.usage.capacity = Some(count);
@@ -48,7 +58,9 @@ impl Agent {
     fn close_sample(&mut self) {
         let now = self.clock.now();
         let closed = self.usage.sample(now);
-        let peak = |tag: &str| closed.iter().find(|closed| closed.tag == tag).map_or(0, |closed| closed.peak);
+        // What was borrowed is another member's grant.
+        let own = |closed: &Closed| closed.peak.saturating_sub(closed.borrowed);
+        let peak = |tag: &str| closed.iter().find(|closed| closed.tag == tag).map_or(0, own);
         let over = self.state.authorization == Authorization::Authorized && self.is_over(peak);
         let event = self.tolerance.sample(&self.setup.profile.ooc, over, now);
         self.tolerated(event);

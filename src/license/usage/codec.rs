@@ -170,6 +170,6 @@ impl Reader<'_> {
             last = sample.end_s;
             samples.push_back(sample);
         }
-        Ok(TagUsage { samples, open: is_open.then_some(open), current: None, next: None })
+        Ok(TagUsage { samples, open: is_open.then_some(open), ..TagUsage::default() })
     }
 }

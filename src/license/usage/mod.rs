@@ -69,6 +69,9 @@ struct TagUsage {
     current: Option<u32>,
     /// What counts from the next day on. Not kept either.
     next: Option<u32>,
+    /// Lent to others, in units, and the most that was borrowed since the last sample. Not kept either.
+    lent: u32,
+    borrowed: u32,
 }
 
 /// What one call of [`Usage::sample`] closed.
@@ -80,6 +83,8 @@ pub struct Closed {
     pub peak: u32,
     /// When that was.
     pub peak_at: UnixMillis,
+    /// The most that was borrowed of other members of the cluster, in units: using it is no over-use.
+    pub borrowed: u32,
 }
 
 /// Use over an interval, in units.
@@ -148,6 +153,7 @@ impl Usage {
         let mut closed = Vec::new();
         for (tag, of) in &mut self.tags {
             let Some(open) = of.open.take() else { continue };
+            let borrowed = std::mem::take(&mut of.borrowed);
             // Effective time never goes back; should a caller's, samples still end in order.
             let end_s = seconds(now).max(of.samples.back().map_or(0, |last| last.end_s)).max(open.peak_s);
             let before_s = u16::try_from(end_s - open.peak_s).unwrap_or(u16::MAX);
@@ -156,7 +162,7 @@ impl Usage {
             }
             let sample = Sample { end_s, before_s, peak: open.peak };
             of.samples.push_back(sample);
-            closed.push(Closed { tag: tag.clone(), peak: sample.peak, peak_at: sample.peak_at() });
+            closed.push(Closed { tag: tag.clone(), peak: sample.peak, peak_at: sample.peak_at(), borrowed });
         }
         closed
     }
@@ -176,6 +182,20 @@ impl Usage {
     #[must_use]
     pub fn observed(&self, tag: &str) -> Option<u32> {
         self.tags.get(tag)?.current
+    }
+
+    /// Takes what is lent to other members of the cluster and borrowed of them, in units, of a tag that was observed.
+    pub fn count_loans(&mut self, tag: &str, lent: u32, borrowed: u32) {
+        if let Some(of) = self.tags.get_mut(tag) {
+            of.lent = lent;
+            of.borrowed = of.borrowed.max(borrowed);
+        }
+    }
+
+    /// What is lent to others now, in units.
+    #[must_use]
+    pub fn lent(&self, tag: &str) -> u32 {
+        self.tags.get(tag).map_or(0, |of| of.lent)
     }
 
     /// Takes what counts from the next day on, of a tag that was observed.

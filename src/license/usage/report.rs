@@ -55,6 +55,7 @@ pub fn tag_report(usage: &Usage, profile: &Profile, of: Reported<'_>) -> TagRepo
         peak_at: interval.peak_at,
         p95: licenses(interval.p95),
         samples: interval.samples,
+        lent_used: licenses(usage.lent(tag)),
         next: match profile.report.value {
             ReportValue::CurrentAndNext => Some(licenses(of.next_units.unwrap_or(current))),
             ReportValue::Requested | ReportValue::Current | ReportValue::Peak => None,

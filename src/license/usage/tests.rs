@@ -212,3 +212,20 @@ fn reported_use_is_capped_at_what_is_installed_and_what_was_observed_stands_besi
     assert_eq!(reported(BuiltinProfile::Expressway, None, 1, Some(20)), [Some(12), Some(12), Some(61), None]);
     assert_eq!(reported(BuiltinProfile::Ccx, None, 1, Some(10))[1], Some(61), "no other profile caps");
 }
+
+#[test]
+fn what_is_lent_is_reported_by_the_lender_and_what_is_borrowed_is_no_over_use() {
+    let profile = Profile::builtin(BuiltinProfile::Open).unwrap();
+    let mut usage = Usage::default();
+    usage.observe("t", 70, 70, at(10));
+    usage.count_loans("t", 23, 15);
+    usage.count_loans("t", 23, 5);
+    let closed = usage.sample(at(900));
+    assert_eq!((closed[0].peak, closed[0].borrowed), (70, 15), "the most that was borrowed at once");
+    let requested =
+        Requested { type_name: "x".to_owned(), tag: "t".to_owned(), units: Some(50), per_license: 5, tier: None };
+    let of = Reported { requested: &requested, installed: Some(10), next_units: None, from: at(0), until: at(900) };
+    assert_eq!(tag_report(&usage, &profile, of).lent_used, 5, "whole licenses");
+    usage.observe("t", 70, 70, at(910));
+    assert_eq!(usage.sample(at(1800))[0].borrowed, 0, "the loans of a sample are its own");
+}

@@ -3,6 +3,7 @@
 //! What must stay true: nobody who asks waits longer than [`PATIENCE`] for a driver that is not there; nothing of the fast
 //! path asks. What the fast path says is one wake-up, without a lock.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::identity::Identity;
-use super::status::ClusterStatus;
+use super::status::{ClusterStatus, Share};
 use crate::admission::NodePool;
-use crate::cluster::NodeName;
+use crate::cluster::{Class, Licenses, NodeName};
 use crate::node::Home;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::units::Tick;
 
 /// How long somebody waits for the driver.
@@ -61,6 +62,8 @@ pub struct ClusterHandle {
     /// What this node brings of each of them, by licensing.
     homes: ArcSwap<Vec<Home>>,
     homes_changed: Notify,
+    /// This node takes no part, though its driver starts anew.
+    draining: AtomicBool,
     /// When the driver last went round, in nanoseconds of the boot clock.
     beat: AtomicU64,
 }
@@ -70,6 +73,17 @@ impl ClusterHandle {
     #[must_use]
     pub fn status(&self) -> Option<Arc<ClusterStatus>> {
         self.status.load_full()
+    }
+
+    /// What is lent and borrowed of each license type, in units, as the driver last said: for reports of use.
+    #[must_use]
+    pub fn loans(&self) -> Vec<(String, u32, u32)> {
+        let Some(status) = self.status() else { return Vec::new() };
+        let sum = |of: &Share, loans: &BTreeMap<String, Licenses>| {
+            loans.values().fold(Licenses::ZERO, |sum, count| sum.plus(*count)).units(of.kind)
+        };
+        let licensed = status.resources.iter().filter(|of| of.class == Class::License);
+        licensed.map(|of| (of.resource.clone(), sum(of, &of.lent), sum(of, &of.borrowed))).collect()
     }
 
     pub(super) fn set_status(&self, status: ClusterStatus) {
@@ -120,6 +134,15 @@ impl ClusterHandle {
 
     pub(super) async fn low_water(&self) {
         self.low_water.notified().await;
+    }
+
+    pub(super) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        // Relaxed: it guards nothing.
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The driver went round.

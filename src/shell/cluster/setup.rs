@@ -11,8 +11,8 @@ use crate::admission::{NodePool, Policy};
 use crate::cluster::{Class, Kind, Licenses, NodeName, Parameters, Resource, ResourceId};
 use crate::license::agent::Limits;
 use crate::limits::Verdict;
-use crate::node::{Home, clustered_policy_under};
-use crate::shell::config::{Config, LedgerEngine};
+use crate::node::{Clustered, Home, clustered_policy_under};
+use crate::shell::config::{Config, ExportScope, LedgerEngine};
 
 /// What a node of a cluster is told.
 #[derive(Debug, Clone)]
@@ -122,7 +122,27 @@ pub(super) fn shared(config: &Config) -> Vec<Shared> {
         .iter()
         .enumerate()
         .filter_map(|(place, of)| Some(one(&of.name, Kind::Session, of.count?, None, type_at(place)?)));
-    rate.into_iter().chain(types).filter(|shared| config.cluster.shares(&shared.resource.id.name)).collect()
+    let licensed = rate.into_iter().chain(types).filter(|shared| config.cluster.shares(&shared.resource.id.name));
+    licensed.chain(under_export_control(config)).collect()
+}
+
+/// What export control caps over the whole cluster: everything, and WebRTC sessions, which are none while WebRTC is off.
+fn under_export_control(config: &Config) -> Vec<Shared> {
+    let export = &config.admission.export_control;
+    if !export.enabled || export.scope != ExportScope::Cluster {
+        return Vec::new();
+    }
+    let one = |name: &str, pool: NodePool, limit: u32| {
+        let id = ResourceId { name: name.into(), kind: Kind::Session, class: Class::Hard };
+        let part = u64::from(limit) * u64::from(config.policy().headroom_percent) / 100;
+        let headroom = u32::try_from(part).unwrap_or(limit);
+        Shared { resource: Resource { id, limit_max: None, headroom }, pool }
+    };
+    let limit = if export.webrtc { export.limit_with_webrtc } else { export.limit };
+    vec![
+        one("export-control", NodePool::Export, limit.min(export.share.unwrap_or(0))),
+        one("export-control-webrtc", NodePool::Webrtc, 0),
+    ]
 }
 
 fn type_at(place: usize) -> Option<NodePool> {
@@ -147,7 +167,13 @@ pub fn in_force(config: &Config, limits: Option<&Limits>, pools: &[NodePool]) ->
     let configured =
         Limits { verdict: Verdict::default(), types: Vec::new(), overage_allowed: true, export_lifted: false };
     let limits = limits.unwrap_or(&configured);
-    clustered_policy_under(config.policy(), limits, &config.profile, pools, config.node.max_call_rate)
+    let export = &config.admission.export_control;
+    let clustered = Clustered {
+        pools,
+        host_max: config.node.max_call_rate,
+        export_share: (export.share.unwrap_or(0), export.limit),
+    };
+    clustered_policy_under(config.policy(), limits, &config.profile, &clustered)
 }
 
 /// The homes in whole licenses. What licensing doesn't limit just now is used without a limit, and can't be lent: none.

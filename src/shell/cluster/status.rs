@@ -22,6 +22,12 @@ pub struct ClusterStatus {
     pub incarnation: u64,
     /// It returns what it borrowed, recalls what it lent, and takes no part.
     pub draining: bool,
+    /// Nothing is lent and nothing held: it may go.
+    pub drained: bool,
+    /// Its ledger is new: the members that haven't said yet what they hold of it. `None`: all did.
+    pub census_waits_for: Option<Vec<String>>,
+    /// The last write of the ledger failed.
+    pub ledger_failing: bool,
     /// When its certificate ends, in milliseconds since the Unix epoch.
     pub certificate_expires: UnixMillis,
     /// The other configured members.
@@ -39,7 +45,7 @@ pub struct ClusterStatus {
 pub const MEMBER_STATES: [&str; 3] = ["connected", "disconnected", "lost"];
 
 /// Another member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Member {
     /// Its name.
     pub name: String,
@@ -59,6 +65,8 @@ pub struct Member {
     pub certificate_expires: Option<UnixMillis>,
     /// Why it isn't connected.
     pub failure: Option<String>,
+    /// Why nothing is lent to it and nothing borrowed of it, though it may be connected.
+    pub refused: Option<&'static str>,
 }
 
 /// A shared resource. Counts are licenses, of five calls per second or one session each.
@@ -71,12 +79,28 @@ pub struct Share {
     /// Bought, or capped by law.
     pub class: Class,
     /// What this node holds by its grant.
+    pub granted: Licenses,
+    /// What of it counts now, and what is kept of lost members: less while a census runs, or a smaller grant takes hold.
     pub home: Licenses,
+    /// The limit for new calls, in units: home, less what is lent and what rests, and what is borrowed.
+    pub limit_units: u32,
     /// Units in use here.
     pub used_units: u32,
-    /// To whom how much is lent, by this node's newest word.
+    /// Calls offered per second, as estimated.
+    pub offered_per_second: u32,
+    /// Calls are refused for want of units.
+    pub starving: bool,
+    /// Home licenses that rest until nobody can use them any more.
+    pub limbo: Licenses,
+    /// In how long the last of them is free, in milliseconds.
+    pub limbo_ends_in_ms: Option<u64>,
+    /// To whom how much is lent: what each may hold, as far as this node knows.
     pub lent: BTreeMap<String, Licenses>,
-    /// From whom how much is borrowed, by this node's newest word.
+    /// Of that, wanted back and not back yet.
+    pub recalled: BTreeMap<String, Licenses>,
+    /// Taken back from members that are long silent and may use it still.
+    pub reclaimed: BTreeMap<String, Licenses>,
+    /// From whom how much is borrowed.
     pub borrowed: BTreeMap<String, Licenses>,
 }
 

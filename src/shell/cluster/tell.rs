@@ -115,6 +115,23 @@ pub fn lost(member: &Member) -> Raise {
     }
 }
 
+/// A new ledger waits for members to say what they hold of it.
+#[must_use]
+pub fn census(missing: &[String]) -> Raise {
+    let missing = if missing.is_empty() { "the disk".to_owned() } else { missing.join(", ") };
+    Raise {
+        id: AlarmId::ClusterCensus,
+        subject: String::new(),
+        severity: Severity::Major,
+        what: format!("This node's ledger is new, and {missing} hasn't said yet what it holds of this node."),
+        effect: "Its own shared licenses are out of use: only borrowed ones admit calls.".to_owned(),
+        next: "They are used as soon as every member of cluster.peers has answered.".to_owned(),
+        remedy:
+            "Start or connect the members; of one that is gone for good, or was never there, `callgate cluster forget`."
+                .to_owned(),
+    }
+}
+
 /// A certificate ends soon, or has ended; `None` while there is time.
 #[must_use]
 pub fn certificate(whose: &str, ends: UnixMillis, now: UnixMillis) -> Option<Raise> {

@@ -268,7 +268,7 @@ mod tests {
         let with = |endpoints: &str| {
             problems(&format!("[cluster]\nledger = 'etcd'\n[cluster.etcd]\nendpoints = '{endpoints}'\n"))
         };
-        assert_eq!(with("http://a:2379, http://b:2379"), [] as [&str; 0]);
+        assert!(with("http://a:2379, http://b:2379").is_empty());
         assert_eq!(with("https://a:2379"), ["cluster.etcd.ca_file"]);
         for wrong in ["a:2379", "http://a:2379, https://b:2379", "http://a:2379/v3", "ftp://a"] {
             assert_eq!(with(wrong), ["cluster.etcd.endpoints"], "{wrong}");

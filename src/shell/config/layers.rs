@@ -216,9 +216,6 @@ impl Layers {
             Err(accepted) => {
                 let accepted = match key.path {
                     "admission.rate_policy" => format!("{accepted} or a table such as {{ burst = 20 }}"),
-                    "admission.export_control.scope" => {
-                        format!("{accepted} (a cap over a cluster is not available in this version)")
-                    }
                     _ => accepted,
                 };
                 self.problem(path, &origin, shown(value), accepted);

@@ -269,8 +269,11 @@ pub struct ExportControl {
     pub webrtc_limit: u32,
     /// What counts.
     pub counts: ExportCounts,
-    /// Over which nodes it counts: this one.
+    /// Over which nodes it counts.
     pub scope: ExportScope,
+    /// This node's part of `limit`, where it counts over a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u32>,
 }
 
 /// `admission.export_control.counts`.
@@ -289,6 +292,8 @@ pub enum ExportCounts {
 pub enum ExportScope {
     /// Each node counts for itself.
     Node,
+    /// The members of the cluster count together.
+    Cluster,
 }
 
 /// `[admission.status.<cause>]`.
@@ -460,6 +465,7 @@ impl Admission {
                 webrtc_limit: profile.hard_cap.webrtc_limit,
                 counts: ExportCounts::All,
                 scope: ExportScope::Node,
+                share: None,
             },
             status: refusing_causes().map(|cause| (cause.name().to_owned(), default_status(cause))).collect(),
         }

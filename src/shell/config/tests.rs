@@ -354,7 +354,7 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("a lease of nothing", "[admission.leases]\ntalk = 0\n"),
     ("a setup lease above the talk lease", "[admission.leases]\nsetup = '2h'\ntalk = '1h'\n"),
     ("a share above all", "[admission]\nheadroom_percent = 101\n"),
-    ("export control over a cluster", "[admission.export_control]\nscope = 'cluster'\n"),
+    ("export control over a cluster, and none there", "[admission.export_control]\nscope = 'cluster'\n"),
     ("export control lifted", "[admission.export_control]\nlimit = 5000\n"),
     ("a tier without a family", "[license.types.premium]\ntier = { rank = 2 }\n"),
     (

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::keys::TYPES_MAX;
 use super::problem::{Origin, Problem, shortened};
 use super::secret::{self, BadSecretFile, Secrets};
-use super::{Address, Config, Group, TrustChoice};
+use super::{Address, Config, ExportScope, Group, TrustChoice};
 use crate::license::agent::TransportClass;
 
 /// The most ports whose capacity is licensed.
@@ -83,6 +83,19 @@ impl Validation<'_> {
             if cap.enabled && found > max {
                 let accepted = format!("at most {max}, as the profile {} says", license.profile);
                 self.problem(&format!("admission.export_control.{key}"), found.to_string(), accepted, None);
+            }
+        }
+        if export.scope == ExportScope::Cluster {
+            let accepted = "node, while cluster.listen is \"off\"";
+            if self.config.cluster.listen.0.is_none() {
+                self.problem("admission.export_control.scope", "\"cluster\"", accepted, None);
+            }
+            if export.share.is_none_or(|share| share > export.limit) {
+                let found = export.share.map_or_else(|| "nothing".to_owned(), |share| share.to_string());
+                let accepted =
+                    format!("this member's part of limit, at most {}, with scope = \"cluster\"", export.limit);
+                let hint = "the shares of all members together must not exceed limit".to_owned();
+                self.problem("admission.export_control.share", found, accepted, Some(hint));
             }
         }
         let (count, max) = (license.count.rate().get(), self.config.node.max_call_rate.get());

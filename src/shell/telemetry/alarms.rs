@@ -134,6 +134,8 @@ alarm_ids! {
     ClusterCertificate = "CLUSTER_CERTIFICATE",
     /// Two nodes of the cluster use one name, or one ledger. Subject: the name.
     ClusterNameTwice = "CLUSTER_NAME_TWICE",
+    /// This node's ledger is new, and members haven't said what they hold of it: its own licenses are out of use.
+    ClusterCensus = "CLUSTER_CENSUS",
     /// The cluster has more members than its list can have.
     ClusterFull = "CLUSTER_FULL",
 }

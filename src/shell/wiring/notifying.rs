@@ -162,6 +162,7 @@ const fn category(id: AlarmId) -> Category {
         | AlarmId::ClusterPeerLost
         | AlarmId::ClusterCertificate
         | AlarmId::ClusterNameTwice
+        | AlarmId::ClusterCensus
         | AlarmId::ClusterFull => Category::Cluster,
         AlarmId::EvalNear
         | AlarmId::EvalExpired

@@ -13,7 +13,7 @@ use super::journaling::Journaling;
 use super::notifying::{Notifying, Pages};
 use super::reload::Reloader;
 use super::{ServeError, StateDir, listen, notify, tell_mode};
-use crate::admission::{Gate, Recovery};
+use crate::admission::{Gate, Policy, Recovery};
 use crate::license::view::LicenseView;
 use crate::shell::clock::Clock;
 use crate::shell::cluster::setup::shared_pools;
@@ -70,6 +70,8 @@ impl Sidecar {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| ServeError::Random(error.to_string()))?;
         let pools = shared_pools(&config);
+        // For people: what this node has of its own.
+        let own = prepared.in_force(&[]).0;
         let (policy, homes) = prepared.in_force(&pools);
         let gate = Gate::new(policy, bounds, hash_key, u64::from_le_bytes(seed), journals);
         gate.verdict().set(prepared.verdict());
@@ -97,11 +99,11 @@ impl Sidecar {
             reloads,
             state,
         };
-        sidecar.announce(recovery, &view)?;
+        sidecar.announce(recovery, &view, &own)?;
         Ok(sidecar)
     }
 
-    fn announce(&self, recovery: Recovery, license: &LicenseView) -> Result<(), ServeError> {
+    fn announce(&self, recovery: Recovery, license: &LicenseView, policy: &Policy) -> Result<(), ServeError> {
         let context = &self.context;
         let config = context.config.load();
         tell_mode(context, &config);
@@ -120,14 +122,13 @@ impl Sidecar {
         context.set_phase(Phase::Ready);
         let text = format!("callgate {} is ready.", env!("CARGO_PKG_VERSION"));
         context.events.publish(context.clock.wall(), EventKind::Started, Severity::Info, text, addresses);
-        let policy = context.gate.policy();
         let banner = Banner {
             node: &config.node.name,
             pid: std::process::id(),
             data_dir: self.state.path().display().to_string(),
             resp,
             http,
-            policy: &policy,
+            policy,
             license,
             recovered: recovery.live,
             journal: config.journal.enabled,

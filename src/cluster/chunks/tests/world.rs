@@ -261,7 +261,7 @@ impl World {
                 self.arrive(packet);
             }
             // What nobody waits for any more was lost to a crash, or given up.
-            if self.now % (1000 * MS) == 0 && delay > 0 && self.wire.is_empty() {
+            if self.now.is_multiple_of(1000 * MS) && delay > 0 && self.wire.is_empty() {
                 (0..self.nodes.len()).for_each(|node| self.give_up(node));
             }
         }

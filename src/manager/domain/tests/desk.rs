@@ -318,6 +318,7 @@ impl Host {
             p95: peak / 2,
             samples: 24,
             next: None,
+            lent_used: 0,
         };
         let request = ReportRequest {
             header: self.header(desk),

@@ -53,6 +53,7 @@ fn numbers_that_no_column_holds_and_texts_that_no_database_takes_are_refused_and
         p95: 1,
         samples: bounds::SAMPLES_MAX,
         next: None,
+        lent_used: 0,
     };
     let report = |host: &mut Host, desk: &Desk, tag: TagReport, eval_used_s| {
         let (until, header) = (desk.now, host.header(desk));

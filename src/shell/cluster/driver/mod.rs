@@ -3,6 +3,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | `prepared` | from the files to a core that can be driven: what must be known before the first call is judged |
+//! | `shown` | what people see and ask of it |
 //! | `task` | one task that owns the core |
 //! | `tally` | what peers were told, in figures |
 //! | `supervisor` | starts it again if it ends |
@@ -11,6 +12,7 @@
 //! message; while no driver runs the gate's limits only fall, by the ends that are set in them.
 
 mod prepared;
+mod shown;
 mod supervisor;
 mod tally;
 mod task;

@@ -172,7 +172,8 @@ impl Homes {
                 None => Epoch(1),
             };
             *told = Some((epoch, *wanted));
-            let grant = HomeGrant { epoch, home: *wanted, fixed_share: Licenses::ZERO, not_after: None };
+            // A cap's part is this node's by configuration: it never lapses, and a new life begins with it.
+            let grant = HomeGrant { epoch, home: *wanted, fixed_share: *wanted, not_after: None };
             (ResourceIndex(place), grant)
         });
         grants.collect()

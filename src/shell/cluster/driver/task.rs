@@ -11,15 +11,16 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::prepared::{Homes, Prepared};
 use super::tally::Tally;
+use crate::admission::NodePool;
 use crate::cluster::{Action, Class, Cluster, Event, NodeName, Record, ResourceIndex};
 use crate::shell::clock::Clock;
-use crate::shell::cluster::handle::{ClusterRefused, Request};
+use crate::shell::cluster::handle::Request;
 use crate::shell::cluster::ledger::LedgerFile;
 use crate::shell::cluster::pools::DriverPools;
 use crate::shell::cluster::setup::{ClusterSetup, licenses};
-use crate::shell::cluster::status::{ClusterStatus, Member, Share};
+use crate::shell::cluster::status::ClusterStatus;
 use crate::shell::cluster::tell;
-use crate::shell::cluster::transport::{LinkEvent, PeerState, Transport};
+use crate::shell::cluster::transport::{LinkEvent, Transport};
 use crate::shell::context::Context;
 use crate::shell::telemetry::AlarmId;
 use crate::sync::Mutex;
@@ -29,6 +30,8 @@ use crate::units::{NANOS_PER_SECOND, Now, Tick, UnixMillis};
 const EVENTS_AT_ONCE: usize = 64;
 /// The first and the longest pause before records that could not be made durable are tried again.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// A census that lasts for so long is told.
+const CENSUS_NANOS: u64 = 10 * NANOS_PER_SECOND;
 /// The wall clock and the boot clock leapt apart: the guest was frozen without its clocks.
 const LEAP_NANOS: u64 = 50_000_000;
 
@@ -36,21 +39,21 @@ const LEAP_NANOS: u64 = 50_000_000;
 type Persisting = JoinHandle<(u64, Vec<Record>, Result<(), String>, Duration)>;
 
 pub(super) struct Driver {
-    setup: ClusterSetup,
-    cluster: Cluster,
-    pools: Box<dyn DriverPools>,
+    pub(super) setup: ClusterSetup,
+    pub(super) cluster: Cluster,
+    pub(super) pools: Box<dyn DriverPools>,
     ledger: Arc<Mutex<LedgerFile>>,
-    homes: Homes,
+    pub(super) homes: Homes,
     waiting: VecDeque<Action>,
-    transport: Transport,
+    pub(super) transport: Transport,
     events: mpsc::Receiver<LinkEvent>,
     persisting: Option<Persisting>,
     retry: Duration,
-    tally: Tally,
-    draining: bool,
+    pub(super) tally: Tally,
     /// Since when each member has been connected, or not.
-    since: BTreeMap<NodeName, (bool, Tick)>,
+    pub(super) since: BTreeMap<NodeName, (bool, Tick)>,
     clocks: Now,
+    began: Tick,
 }
 
 impl Driver {
@@ -68,9 +71,9 @@ impl Driver {
             persisting: None,
             retry: RETRY[0],
             tally: Tally::default(),
-            draining: false,
             since: BTreeMap::new(),
             clocks: Clock.now(),
+            began: Clock.tick(),
         }
     }
 
@@ -78,6 +81,9 @@ impl Driver {
     pub(super) async fn run(mut self, context: Arc<Context>, mut requests: mpsc::Receiver<Request>) {
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if context.cluster.is_draining() {
+            self.cluster.drain(context.clock.tick(), &mut *self.pools);
+        }
         self.watch(&context);
         loop {
             self.carry_out(&context);
@@ -99,6 +105,7 @@ impl Driver {
                     let now = context.clock.tick();
                     self.cluster.handle_timeout(now, &mut *self.pools);
                     self.watch(&context);
+                    self.look_export(&context);
                 }
                 persisted = joined(&mut self.persisting) => self.persisted(&context, persisted),
                 () = context.cluster.low_water() => {
@@ -106,6 +113,7 @@ impl Driver {
                     for resource in self.pools.take_low_water() {
                         self.cluster.handle_low_water(resource, now, &mut *self.pools);
                     }
+                    self.look_export(&context);
                 }
                 () = context.cluster.homes_changed() => self.take_settings(&context),
                 _ = seconds.tick() => {
@@ -135,7 +143,6 @@ impl Driver {
             match action {
                 Action::Persist { batch, records } => self.persist(batch, records, Duration::ZERO),
                 Action::Send { to, message } => {
-                    self.tally.sent(&to, &message);
                     if let Err(error) = self.transport.send(&to, &message) {
                         tracing::error!("a message to {to} is not sent: {error}");
                     }
@@ -285,65 +292,14 @@ impl Driver {
             }
         }
         certificate(context, &status.node, status.certificate_expires, now);
-    }
-
-    fn status(&mut self, context: &Context, now: Now) -> ClusterStatus {
-        let peers = self.transport.peers();
-        let members = peers.into_iter().map(|peer| self.member(peer, now.tick)).collect();
-        self.tally.figures.transport = self.transport.figures();
-        let (id, inc) = {
-            let ledger = self.cluster.ledger();
-            (ledger.id, ledger.inc)
-        };
-        let shares = self.setup.shared.iter().zip(self.homes.counts()).enumerate();
-        let resources = shares.map(|(place, (of, home))| {
-            let id = &of.resource.id;
-            Share {
-                resource: id.name.to_string(),
-                kind: id.kind,
-                class: id.class,
-                home,
-                used_units: self.pools.used(crate::cluster::ResourceIndex(place), now.tick).used,
-                lent: self.tally.lent(id),
-                borrowed: self.tally.borrowed(id),
+        match status.census_waits_for.as_deref() {
+            Some(missing) if now.tick.nanos_since(self.began) >= CENSUS_NANOS => {
+                context.alarms.raise(tell::census(missing), now.wall);
             }
-        });
-        let resources = resources.collect();
-        ClusterStatus {
-            node: self.setup.node.as_str().to_owned(),
-            listen: self.transport.address().map_or_else(String::new, |address| address.to_string()),
-            ledger: format!("{:032x}", id.0),
-            incarnation: inc.0,
-            draining: self.draining,
-            certificate_expires: self.transport.certificate_ends(),
-            members,
-            resources,
-            as_of: context.clock.wall(),
-            figures: self.tally.figures.clone(),
-        }
-    }
-
-    fn member(&mut self, peer: PeerState, now: Tick) -> Member {
-        let connected = peer.connected_to.is_some();
-        // Never heard of: it has been away since this driver first looked.
-        let (_, since) = *self.since.entry(peer.name.clone()).or_insert((false, now));
-        let since = peer.since.unwrap_or(since);
-        let for_s = now.nanos_since(since) / NANOS_PER_SECOND;
-        let lost = for_s.saturating_mul(1000) >= u64::from(self.setup.params.lost_after_ms);
-        Member {
-            name: peer.name.as_str().to_owned(),
-            address: peer.address,
-            state: match (connected, lost) {
-                (true, _) => "connected",
-                (false, false) => "disconnected",
-                (false, true) => "lost",
-            },
-            for_s,
-            incarnation: self.tally.incarnation(&peer.name).map(|inc| inc.0),
-            connected_to: peer.connected_to.map(|address| address.to_string()),
-            round_trip_us: peer.round_trip.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
-            certificate_expires: peer.certificate_ends,
-            failure: peer.failure,
+            Some(_) => {}
+            None => {
+                context.alarms.clear(AlarmId::ClusterCensus, "", now.wall);
+            }
         }
     }
 
@@ -351,10 +307,10 @@ impl Driver {
         // Who asked may have gone: that is no concern of what was asked.
         match request {
             Request::Drain(draining, answer) => {
-                let _ = answer.send(self.drain(draining));
+                let _ = answer.send(Ok(self.drain(context, draining)));
             }
             Request::Forget(node, answer) => {
-                let _ = answer.send(self.forget(&node));
+                let _ = answer.send(self.forget(context, &node));
             }
             Request::Identity(identity) => {
                 tracing::info!("the cluster's certificates are taken anew; every connection is made with them");
@@ -371,28 +327,35 @@ impl Driver {
         ControlFlow::Continue(())
     }
 
-    fn drain(&mut self, draining: bool) -> Result<String, ClusterRefused> {
-        let _ = draining;
-        Err(ClusterRefused::Refused("draining a member is not available in this version".to_owned()))
-    }
-
-    fn forget(&mut self, node: &NodeName) -> Result<String, ClusterRefused> {
-        if !self.setup.peers.iter().any(|(name, _)| name == node) {
-            let known: Vec<&str> = self.setup.peers.iter().map(|(name, _)| name.as_str()).collect();
-            let text = format!("{node} is no member; known are {}", known.join(", "));
-            return Err(ClusterRefused::Refused(text));
+    /// Export control over the cluster: says to the gate whether a full pool is the cap, or peers may have something to spare.
+    fn look_export(&mut self, context: &Context) {
+        let now = context.clock.tick();
+        for (place, of) in self.setup.shared.iter().enumerate() {
+            let Some(cap) = export_cap(context, of.pool) else { continue };
+            let resource = ResourceIndex(place);
+            let latched = self.cluster.look_export(resource, u64::from(cap), now, &*self.pools);
+            self.pools.set_scarce(resource, latched, now);
         }
-        Err(ClusterRefused::Refused("forgetting a member is not available in this version".to_owned()))
     }
 
     /// What is on its way to the disk gets there; then the peers hear the good-bye.
     async fn last_words(mut self, context: &Context) {
+        self.cluster.leave(context.clock.tick());
+        self.carry_out(context);
         if let Some(persisting) = self.persisting.take()
             && let Ok(done) = persisting.await
         {
             self.persisted(context, done);
         }
         self.transport.stop().await;
+    }
+}
+
+/// What all nodes together may use of a pool under export control, in units; `None` for other pools, and where it is lifted.
+fn export_cap(context: &Context, pool: NodePool) -> Option<u32> {
+    match pool {
+        NodePool::Export | NodePool::Webrtc => context.gate.pool_cap(pool),
+        NodePool::Rate | NodePool::Type(_) => None,
     }
 }
 

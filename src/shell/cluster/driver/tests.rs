@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::admission::Gate;
-use crate::cluster::{Kind, Lease, NodeName, Offered, Pools, ResourceIndex, Used};
+use crate::admission::{Admit, CallId, Gate, NodePool};
+use crate::cluster::{
+    Hello, Incarnation, Kind, Lease, LedgerId, Message, NodeName, Offered, PROTOCOL_MAX, Pools, ResourceIndex, Used,
+};
 use crate::limits::InUse;
 use crate::shell::clock::Clock;
 use crate::shell::cluster::ca;
 use crate::shell::cluster::handle::Request;
-use crate::shell::cluster::pools::DriverPools;
-use crate::shell::cluster::setup::{ClusterSetup, Shared, Surroundings, in_force, shared_pools};
+use crate::shell::cluster::identity::Identity;
+use crate::shell::cluster::pools::{DriverPools, gate_pools};
+use crate::shell::cluster::setup::{ClusterSetup, Surroundings, in_force, shared_pools};
+use crate::shell::cluster::transport::{LinkEvent, Transport};
 use crate::shell::config::{FlagValue, Inputs, Loaded, Loader};
 use crate::shell::context::Context;
 use crate::shell::journal::ShardJournal;
@@ -137,18 +141,25 @@ impl Rig {
     }
 
     fn try_start(&self, name: &str, further: &[(&str, &str)]) -> Result<Node, ClusterError> {
+        let theirs = Memory::default();
+        self.try_start_over(name, further, MakePools(Arc::new(move |_, _| Box::new(theirs.clone()))))
+    }
+
+    /// With the gate's own limits.
+    fn start_over_the_gate(&self, name: &str, further: &[(&str, &str)]) -> Node {
+        self.try_start_over(name, further, MakePools(Arc::new(gate_pools))).unwrap()
+    }
+
+    fn try_start_over(&self, name: &str, further: &[(&str, &str)], make: MakePools) -> Result<Node, ClusterError> {
         let Loaded { config, .. } = self.load(name, further);
         let around = Surroundings { machine: "machine".to_owned(), outside: None };
         let setup = ClusterSetup::of(&config, &around).unwrap();
-        let gate =
-            Gate::new(config.policy(), config.bounds(), HashKey::from_bytes([7; 16]), 1, vec![ShardJournal::off()]);
-        let homes = in_force(&config, None, &shared_pools(&config)).1;
+        let pools = shared_pools(&config);
+        let (policy, homes) = in_force(&config, None, &pools);
+        let gate = Gate::new(policy, config.bounds(), HashKey::from_bytes([7; 16]), 1, vec![ShardJournal::off()]);
         let context = Arc::new(Context::new(gate, config, Counters::default()));
+        context.cluster.share(pools);
         context.cluster.set_homes(homes);
-        let theirs = Memory::default();
-        let make = MakePools(Arc::new(move |_: &Arc<Context>, _: &[Shared]| -> Box<dyn DriverPools> {
-            Box::new(theirs.clone())
-        }));
         let prepared = Prepared::open(setup, &context, &make)?;
         let supervisor = ClusterSupervisor::start(prepared, make, &context);
         Ok(Node { context, supervisor })
@@ -180,6 +191,17 @@ impl Node {
         self.context.cluster.status().map_or(0, |status| status.incarnation)
     }
 
+    /// The limit for calls per second that is in force at the gate.
+    fn limit(&self) -> u32 {
+        self.context.gate.pool_limit(NodePool::Rate, self.context.clock.now()).unwrap()
+    }
+
+    fn offer(&self, number: u32) -> bool {
+        let id = format!("{number}@{}", self.context.config.load().node.name);
+        let admit = Admit::call(CallId::new(id.as_bytes()).unwrap());
+        self.context.gate.admit(&admit, self.context.clock.now()).admitted
+    }
+
     fn has(&self, id: AlarmId) -> bool {
         self.context.alarms.active().iter().any(|alarm| alarm.id == id)
     }
@@ -201,11 +223,11 @@ async fn three_nodes_find_each_other_and_each_says_so() {
         node.until("two members", |node| node.connected() == 2).await;
     }
     let status = nodes[0].context.cluster.status().unwrap();
-    assert_eq!(status.incarnation, 1);
+    assert!(status.incarnation >= 1);
     let names: Vec<&str> = status.members.iter().map(|member| member.name.as_str()).collect();
     assert_eq!(names, ["sip-b", "sip-c"], "a node's own entry is no member");
     let shares: Vec<(&str, Kind, u32)> =
-        status.resources.iter().map(|of| (of.resource.as_str(), of.kind, of.home.0)).collect();
+        status.resources.iter().map(|of| (of.resource.as_str(), of.kind, of.granted.0)).collect();
     assert_eq!(shares, [("cps", Kind::Rate, 20)]);
     let gone = nodes.pop().unwrap();
     gone.stop().await;
@@ -220,10 +242,15 @@ async fn a_driver_that_panics_starts_again_from_its_ledger_in_a_new_incarnation(
     let rig = Rig::new(&["sip-a", "sip-b"]);
     let mut a = rig.start("sip-a", &[]);
     let mut b = rig.start("sip-b", &[]);
-    a.until("a member", |node| node.connected() == 1).await;
+    a.until("a member, and its own licenses", |node| {
+        let status = node.context.cluster.status();
+        node.connected() == 1 && status.is_some_and(|status| status.census_waits_for.is_none())
+    })
+    .await;
+    let before = a.incarnation();
     a.context.cluster.send(Request::Panic).await.unwrap();
     a.until("the alarm", |node| node.has(AlarmId::ClusterDown)).await;
-    a.until("a new life", |node| node.incarnation() == 2 && !node.has(AlarmId::ClusterDown)).await;
+    a.until("a new life", |node| node.incarnation() == before + 1 && !node.has(AlarmId::ClusterDown)).await;
     a.until("a member", |node| node.connected() == 1).await;
     b.until("a new life over there", |node| {
         node.context.cluster.status().is_some_and(|status| status.members[0].state == "connected")
@@ -268,5 +295,67 @@ async fn a_command_about_an_unknown_member_is_refused_with_those_that_are_known(
     let a = rig.start("sip-a", &[]);
     let told = a.context.cluster.forget(name("sip-x")).await.unwrap_err().to_string();
     assert!(told.contains("sip-x is no member") && told.contains("sip-b"), "{told}");
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_runs_low_borrows_and_a_driver_that_starts_anew_leaves_no_limit_above_what_it_holds() {
+    let rig = Rig::new(&["sip-a", "sip-b"]);
+    let mut a = rig.start_over_the_gate("sip-a", &[]);
+    let mut b = rig.start_over_the_gate("sip-b", &[]);
+    for node in [&mut a, &mut b] {
+        node.until("its own licenses", |node| node.limit() == 100).await;
+    }
+    let mut number = 0;
+    let mut borrowed = false;
+    for _ in 0..400 {
+        for _ in 0..20 {
+            number += 1;
+            a.offer(number);
+        }
+        borrowed = a.limit() > 100;
+        if borrowed {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(borrowed, "nothing was borrowed: {:?}", a.context.cluster.status());
+    a.context.cluster.send(Request::Panic).await.unwrap();
+    a.until("the alarm", |node| node.has(AlarmId::ClusterDown)).await;
+    a.until("a new life", |node| !node.has(AlarmId::ClusterDown) && node.limit() <= 100).await;
+    b.until("what was lent", |node| node.limit() == 100).await;
+    a.until("its own licenses", |node| node.limit() == 100).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_shared_with_a_member_that_speaks_another_version() {
+    let rig = Rig::new(&["sip-a", "sip-b"]);
+    let mut a = rig.start("sip-a", &[]);
+    let config = rig.load("sip-b", &[]).config;
+    let setup = ClusterSetup::of(&config, &Surroundings { machine: "machine".to_owned(), outside: None }).unwrap();
+    let identity = Identity::read(&setup.files, &setup.node, Clock.wall()).unwrap();
+    let (sender, mut events) = tokio::sync::mpsc::channel(64);
+    let old = Transport::start(Transport::bind(setup.listen).unwrap(), identity, &setup.peers, sender).unwrap();
+    let hello = Hello {
+        proto_min: PROTOCOL_MAX + 1,
+        proto_max: PROTOCOL_MAX + 7,
+        node: name("sip-b"),
+        ledger: LedgerId(7),
+        inc: Incarnation(1),
+        life: 1,
+        asks: false,
+        resources: Vec::new(),
+    };
+    while !matches!(events.recv().await, Some(LinkEvent::Up(_))) {}
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    old.send(&name("sip-a"), &Message::Hello(hello)).unwrap();
+    a.until("the refusal", |node| {
+        let status = node.context.cluster.status();
+        status.is_some_and(|status| status.members[0].refused == Some("speaks another version"))
+    })
+    .await;
+    assert!(a.context.cluster.status().unwrap().census_waits_for.is_some(), "it hasn't said what it holds");
     a.stop().await;
 }

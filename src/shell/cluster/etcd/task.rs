@@ -207,18 +207,25 @@ impl Driver {
             let view = self.chunks.view(index)?;
             let id = &of.resource.id;
             let in_etcd = |licenses: Licenses| BTreeMap::from([("etcd".to_owned(), licenses)]);
+            let granted = self.homes.get(place).copied().unwrap_or_default();
+            let is_over = view.until.is_some_and(|until| until <= now.tick);
+            let held = if is_over { Licenses::ZERO } else { view.held };
             Some(Share {
                 resource: id.name.to_string(),
                 kind: id.kind,
                 class: id.class,
-                home: self.homes.get(place).copied().unwrap_or_default(),
+                granted,
+                home: view.kept.plus(view.home),
+                limit_units: view.kept.plus(held).units(id.kind),
                 used_units: self.pools.used(index, now.tick).used,
+                offered_per_second: 0,
+                starving: view.want != Licenses::ZERO,
+                limbo: Licenses::ZERO,
+                limbo_ends_in_ms: None,
                 lent: in_etcd(view.home),
-                borrowed: in_etcd(if view.until.is_some_and(|until| until <= now.tick) {
-                    Licenses::ZERO
-                } else {
-                    view.held.plus(view.lowered)
-                }),
+                recalled: BTreeMap::new(),
+                reclaimed: BTreeMap::new(),
+                borrowed: in_etcd(if is_over { Licenses::ZERO } else { view.held.plus(view.lowered) }),
             })
         });
         let resources = shares.collect();

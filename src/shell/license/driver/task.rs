@@ -368,6 +368,7 @@ impl Driver {
         let computed = catch_unwind(AssertUnwindSafe(|| self.used(context, now)));
         if let Ok(usage) = &computed {
             self.agent.observe(usage, now);
+            self.agent.observe_loans(&context.cluster.loans());
         }
         self.agent.handle_timeout(now);
         match computed {

@@ -56,16 +56,46 @@ impl Sample {
             "What this node holds by its own grant",
             cluster.resources.iter().map(|of| (vec![("resource", escaped(&of.resource))], u64::from(of.home.0))),
         )?;
+        let each = |of: fn(&Share) -> u64| {
+            cluster.resources.iter().map(move |share| (vec![("resource", escaped(&share.resource))], of(share)))
+        };
+        page.gauge(
+            "cluster_limit_units",
+            "The limit for new calls: home, less what is lent and rests, and what is borrowed",
+            each(|share| share.limit_units.into()),
+        )?;
+        page.gauge("cluster_used_units", "Units in use here", each(|share| share.used_units.into()))?;
+        page.gauge(
+            "cluster_resting_licenses",
+            "Home licenses that rest until nobody can use them any more",
+            each(|share| share.limbo.0.into()),
+        )?;
+        page.gauge(
+            "cluster_starving",
+            "1 while calls are refused for want of units",
+            each(|share| share.starving.into()),
+        )?;
+        page.gauge(
+            "cluster_census",
+            "1 while this node's ledger is new and members have not said what they hold of it",
+            one(cluster.census_waits_for.is_some().into()),
+        )?;
+        page.gauge(
+            "cluster_recalled_licenses",
+            "Of what is lent: wanted back and not back yet",
+            words(&cluster.resources, |of| &of.recalled),
+        )?;
+        page.gauge(
+            "cluster_reclaimed_licenses",
+            "Taken back from members that are long silent and may use it still",
+            words(&cluster.resources, |of| &of.reclaimed),
+        )?;
         page.gauge(
             "cluster_lent_licenses",
-            "What is lent, by this node's newest word",
+            "What is lent: what each member may hold",
             words(&cluster.resources, |of| &of.lent),
         )?;
-        page.gauge(
-            "cluster_borrowed_licenses",
-            "What is borrowed, by this node's newest word",
-            words(&cluster.resources, |of| &of.borrowed),
-        )?;
+        page.gauge("cluster_borrowed_licenses", "What is borrowed", words(&cluster.resources, |of| &of.borrowed))?;
         self.cluster_traffic(page, cluster)
     }
 

@@ -26,6 +26,7 @@ fn cluster() -> ClusterStatus {
         round_trip_us: Some(900),
         certificate_expires: Some(UnixMillis(1_830_000_000_000)),
         failure: None,
+        refused: None,
     };
     let share = Share {
         resource: "cps".to_owned(),
@@ -33,6 +34,14 @@ fn cluster() -> ClusterStatus {
         class: Class::License,
         home: Licenses(20),
         used_units: 7,
+        granted: Licenses(20),
+        limit_units: 90,
+        offered_per_second: 60,
+        starving: false,
+        limbo: Licenses(1),
+        limbo_ends_in_ms: Some(1500),
+        recalled: std::collections::BTreeMap::new(),
+        reclaimed: std::collections::BTreeMap::new(),
         lent: [("sip-b".to_owned(), Licenses(2))].into(),
         borrowed: [("sip-c".to_owned(), Licenses(3))].into(),
     };

@@ -60,7 +60,8 @@ pub(super) fn add_schemas(schemas: &mut Map<String, Value>) {
             "connected_to": nullable("string"),
             "round_trip_us": nullable("integer"),
             "certificate_expires": nullable("integer"),
-            "failure": nullable("string")
+            "failure": nullable("string"),
+            "refused": nullable("string")
         },
         "required": ["name", "address", "state", "for_s"]
     });
@@ -71,12 +72,20 @@ pub(super) fn add_schemas(schemas: &mut Map<String, Value>) {
             "resource": { "type": "string" },
             "kind": { "type": "string", "enum": ["rate", "session"] },
             "class": { "type": "string", "enum": ["hard", "license"] },
+            "granted": count(),
             "home": count(),
+            "limit_units": count(),
             "used_units": count(),
+            "offered_per_second": count(),
+            "starving": { "type": "boolean" },
+            "limbo": count(),
+            "limbo_ends_in_ms": nullable("integer"),
             "lent": licenses(),
+            "recalled": licenses(),
+            "reclaimed": licenses(),
             "borrowed": licenses()
         },
-        "required": ["resource", "kind", "class", "home", "used_units", "lent", "borrowed"]
+        "required": ["resource", "kind", "class", "granted", "home", "limit_units", "used_units", "limbo", "lent", "borrowed"]
     });
     schemas.insert(
         "Cluster".to_owned(),
@@ -89,6 +98,9 @@ pub(super) fn add_schemas(schemas: &mut Map<String, Value>) {
                 "ledger": { "type": "string" },
                 "incarnation": count(),
                 "draining": { "type": "boolean" },
+                "drained": { "type": "boolean" },
+                "census_waits_for": { "type": ["array", "null"], "items": { "type": "string" } },
+                "ledger_failing": { "type": "boolean" },
                 "certificate_expires": time(),
                 "members": { "type": "array", "items": member },
                 "resources": { "type": "array", "items": share },
