@@ -478,7 +478,7 @@ const OWN: &[Key] = &[
         Integer { min: 0, max: 2500, of: "calls and registrations" },
         Live,
         "250",
-        "With scope = cluster: this member's part of limit (of the other two limits, the same fraction). THE SHARES OF ALL\nMEMBERS TOGETHER MUST NOT EXCEED limit: lower one, and wait until it holds, before you raise another.",
+        "With scope = cluster: this member's part of limit (of the other two limits, the same fraction).\nTHE SHARES OF ALL MEMBERS TOGETHER MUST NOT EXCEED limit: lower one, and wait until it holds, before you\nraise another.",
     ),
     key("admission.status.*.sip_status", Integer { min: 400, max: 699, of: "a SIP status" }, Live, "", ""),
     key("admission.status.*.retry_after", RETRY, Live, "", ""),
