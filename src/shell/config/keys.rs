@@ -430,13 +430,7 @@ const OWN: &[Key] = &[
     key("admission.leases.refusal", MEMORY, Live, "", "How long a refusal is repeated without being counted again."),
     key("admission.leases.released", MEMORY, Live, "", "How long a released call is remembered."),
     key("admission.leases.tombstone", MEMORY, Live, "", "How long a RELEASE that came before its ADMIT is remembered."),
-    key(
-        "admission.export_control.enabled",
-        Bool,
-        Live,
-        "true",
-        "The cap is on. Default: as the profile says (expressway: true; the others: false).",
-    ),
+    key("admission.export_control.enabled", Bool, Live, "true", "The cap is on. Default: as the profile says."),
     key("admission.export_control.webrtc", Bool, Live, "", "Let WebRTC sessions in; off, refuse them."),
     key(
         "admission.export_control.limit",
