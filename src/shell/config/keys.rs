@@ -430,13 +430,7 @@ const OWN: &[Key] = &[
     key("admission.leases.refusal", MEMORY, Live, "", "How long a refusal is repeated without being counted again."),
     key("admission.leases.released", MEMORY, Live, "", "How long a released call is remembered."),
     key("admission.leases.tombstone", MEMORY, Live, "", "How long a RELEASE that came before its ADMIT is remembered."),
-    key(
-        "admission.export_control.enabled",
-        Bool,
-        Live,
-        "true",
-        "The cap is on. Default: as the profile says (expressway: true; the others: false).",
-    ),
+    key("admission.export_control.enabled", Bool, Live, "true", "The cap is on. Default: as the profile says."),
     key("admission.export_control.webrtc", Bool, Live, "", "Let WebRTC sessions in; off, refuse them."),
     key(
         "admission.export_control.limit",
@@ -478,7 +472,7 @@ const OWN: &[Key] = &[
         Integer { min: 0, max: 2500, of: "calls and registrations" },
         Live,
         "250",
-        "With scope = cluster: this member's part of limit (of the other two limits, the same fraction). THE SHARES OF ALL\nMEMBERS TOGETHER MUST NOT EXCEED limit: lower one, and wait until it holds, before you raise another.",
+        "With scope = cluster: this member's part of limit (of the other two limits, the same fraction).\nTHE SHARES OF ALL MEMBERS TOGETHER MUST NOT EXCEED limit: lower one, and wait until it holds, before you\nraise another.",
     ),
     key("admission.status.*.sip_status", Integer { min: 400, max: 699, of: "a SIP status" }, Live, "", ""),
     key("admission.status.*.retry_after", RETRY, Live, "", ""),
