@@ -147,7 +147,7 @@ fn a_drained_member_gets_back_what_it_lent_and_lends_again_when_it_is_undrained(
 }
 
 fn of_sessions(number: u8) -> Member {
-    Member { count: 1000, license: "sessions = 20\n", ..member(number) }
+    Member { count: 1000, license: "sessions = 20\noverage = false\n", ..member(number) }
 }
 
 /// Opens sessions until so many attempts in a row were refused. Returns how many were admitted.
