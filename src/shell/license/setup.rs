@@ -166,7 +166,6 @@ mod tests {
     fn the_entitlement_that_lifts_export_control_is_wanted_where_the_products_limit_applies() {
         let wanted = |text: &str| agent_setup(&load(text).config, &host(), None).export_control;
         assert!(wanted("[license]\nprofile = 'expressway'\n"));
-        assert!(!wanted("[license]\nprofile = 'expressway'\n[admission.export_control]\nenabled = false\n"));
         assert!(!wanted("[license]\n"), "this product has no limit to lift");
     }
 

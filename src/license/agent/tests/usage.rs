@@ -16,15 +16,16 @@ fn hold(world: &mut World, type_name: &str, units: u32, minutes: u64) {
 #[test]
 fn over_use_is_told_told_again_and_reported_and_the_manager_decides() {
     let mut world = World::of(BuiltinProfile::Ccx);
+    // Fifty premium seats may serve standard calls too.
     world.register();
     world.manager.bought.insert("ccx.standard".to_owned(), 10);
     let reports = world.manager.reports.len();
-    hold(&mut world, "standard", 60, 16);
+    hold(&mut world, "standard", 101, 16);
     assert!(world.stands(AlarmKind::OocPending) && !world.stands(AlarmKind::OocImminent));
-    hold(&mut world, "standard", 60, 31);
+    hold(&mut world, "standard", 101, 31);
     assert!(world.stands(AlarmKind::OocImminent));
     assert_eq!(world.manager.reports.len(), reports);
-    hold(&mut world, "standard", 60, 16);
+    hold(&mut world, "standard", 101, 16);
     assert_eq!(world.manager.reports.len(), reports + 1);
     assert_eq!(world.a(), Authorization::OutOfCompliance);
     assert!(world.stands(AlarmKind::Ooc));
@@ -34,7 +35,7 @@ fn over_use_is_told_told_again_and_reported_and_the_manager_decides() {
 fn over_use_that_ends_in_time_leaves_no_trace() {
     let mut world = World::of(BuiltinProfile::Ccx);
     world.register();
-    hold(&mut world, "standard", 60, 20);
+    hold(&mut world, "standard", 101, 20);
     assert!(world.stands(AlarmKind::OocPending));
     hold(&mut world, "standard", 10, 31);
     assert!(!world.stands(AlarmKind::OocPending) && !world.stands(AlarmKind::OocImminent));

@@ -175,17 +175,29 @@ async fn a_refused_configuration_leaves_everything_as_it_was_whoever_refuses() {
     let refused = rig.context.license.reconfigure(&by_the_gate.config, &by_the_gate.secrets).await.unwrap_err();
     assert!(refused.contains("license types"), "{refused}");
     assert_eq!(everything(&rig).await, before);
-    // Nothing can be written: a directory stands where the file beside is.
+    let good = new(&[("license.enabled", "true")]);
+    rig.context.license.reconfigure(&good.config, &good.secrets).await.unwrap();
+    let after = everything(&rig).await;
+    assert!(after.contains("new.invalid") && after.contains("gbps: 100"), "{after}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_configuration_whose_state_cannot_be_written_leaves_everything_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |enabled| [("license.profile", "cusp"), ("license.enabled", enabled), ("license.count", "50")];
+    let rig = start(dir.path(), &of("false"));
+    let before = everything(&rig).await;
+    // A directory stands where the file beside is.
     let blocks = ["license/state.new", "node/license-state.new"].map(|name| dir.path().join(name));
     blocks.iter().for_each(|block| std::fs::create_dir(block).unwrap());
-    let good = new(&[("license.enabled", "true")]);
+    let good = load(dir.path(), &of("true"));
     let refused = rig.context.license.reconfigure(&good.config, &good.secrets).await.unwrap_err();
     assert!(refused.contains("STATE_NOT_SAVED"), "{refused}");
     assert_eq!(everything(&rig).await, before);
     blocks.iter().for_each(|block| std::fs::remove_dir(block).unwrap());
     rig.context.license.reconfigure(&good.config, &good.secrets).await.unwrap();
-    let after = everything(&rig).await;
-    assert!(after.contains("new.invalid") && after.contains("gbps: 100"), "{after}");
+    assert_ne!(everything(&rig).await, before);
     rig.stop().await;
 }
 
