@@ -197,8 +197,8 @@ fn sessions_are_lent_and_no_kill_in_the_middle_of_it_opens_one_too_many() {
     let count = |live: &[(usize, Vec<String>)]| live.iter().map(|(_, ids)| ids.len()).sum::<usize>();
     // However long the members take to learn again who has what: never one too many, and nothing stays out of use.
     let used = within(PATIENCE * 4, || {
-        for of in 0..3 {
-            live.push((of, open(&nodes[of], &format!("later-{}-{of}", live.len()), usize::MAX)));
+        for (of, node) in nodes.iter().enumerate() {
+            live.push((of, open(node, &format!("later-{}-{of}", live.len()), usize::MAX)));
             assert!(count(&live) <= 60, "{} sessions live, and the cluster bought 60", count(&live));
         }
         count(&live) >= 57
