@@ -75,6 +75,19 @@ impl Held {
         self.renew_at = None;
     }
 
+    /// Either side is in a new life: of a rate nothing is held any more.
+    const fn begin_anew(&mut self, rate: bool) {
+        self.seen = Seq(0);
+        if rate {
+            self.hold = Licenses::ZERO;
+            self.k = Licenses::ZERO;
+            self.set_live(false);
+        }
+        // What isn't said again is not a target: sessions stay until it is.
+        self.target = self.hold;
+        self.awaited_until = None;
+    }
+
     pub(super) const fn usable(&self) -> Licenses {
         if self.live { self.hold } else { Licenses::ZERO }
     }
@@ -188,17 +201,7 @@ impl Share {
         let rate = self.kind() == Kind::Rate;
         self.edit_held(from, |held| {
             held.linc = linc;
-            held.seen = Seq(0);
-            if rate {
-                held.hold = Licenses::ZERO;
-                held.k = Licenses::ZERO;
-                held.ends = None;
-                held.renew_at = None;
-                held.live = false;
-            }
-            // What it doesn't say again is not a target: sessions stay until it does.
-            held.target = held.hold;
-            held.awaited_until = None;
+            held.begin_anew(rate);
         });
         self.apply(cx);
     }
@@ -209,17 +212,8 @@ impl Share {
         let rate = self.kind() == Kind::Rate;
         for peer in 0..self.held.len() {
             self.edit_held(PeerIndex(peer), |held| {
-                held.seen = Seq(0);
                 held.adopted_in = None;
-                held.awaited_until = None;
-                if rate {
-                    held.hold = Licenses::ZERO;
-                    held.k = Licenses::ZERO;
-                    held.ends = None;
-                    held.renew_at = None;
-                    held.live = false;
-                }
-                held.target = held.hold;
+                held.begin_anew(rate);
             });
         }
         self.apply(cx);
