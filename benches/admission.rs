@@ -59,10 +59,18 @@ fn fill(gate: &Gate, ids: &[String], step: &mut u64) {
     }
 }
 
-/// One pair per element: the oldest call of a batch is released, a new one admitted in its stead.
-fn pairs(gate: &Gate, ids: &[String], live: usize, batch: usize, rounds: u64, step: &mut u64) -> Duration {
-    let mut admits = live;
-    let mut releases = 0;
+/// One pair per element: the oldest call of a batch is released, a new one admitted in its stead. Goes on behind `done` pairs.
+fn pairs(
+    gate: &Gate,
+    ids: &[String],
+    live: usize,
+    done: usize,
+    batch: usize,
+    rounds: u64,
+    mut clock: impl FnMut() -> Now,
+) -> Duration {
+    let mut admits = live + done;
+    let mut releases = done;
     let mut spent = Duration::ZERO;
     let mut requests: Vec<Request<'_>> = Vec::with_capacity(batch);
     for _ in 0..rounds {
@@ -75,8 +83,7 @@ fn pairs(gate: &Gate, ids: &[String], live: usize, batch: usize, rounds: u64, st
             releases += 1;
             admits += 1;
         }
-        *step += 1;
-        let now = at(*step);
+        let now = clock();
         let start = Instant::now();
         if batch == 2 {
             for request in &requests {
@@ -120,7 +127,10 @@ fn admit_and_release(criterion: &mut Criterion) {
                     let per_round = u64::try_from(batch / 2).expect("small");
                     let gate = &gate;
                     let rounds = pairs_wanted.div_ceil(per_round);
-                    let spent = pairs(gate, &ids, live, batch, rounds, &mut step);
+                    let spent = pairs(gate, &ids, live, 0, batch, rounds, || {
+                        step += 1;
+                        at(step)
+                    });
                     // Put it back as it was: the calls that are live now go, the first ones come.
                     let done = usize::try_from(rounds * per_round).expect("fits");
                     for number in done..done + live {
@@ -180,30 +190,57 @@ fn refused(criterion: &mut Criterion) {
     });
 }
 
-/// Two threads beside one: each with ids of its own, on one gate of one or four shards.
+/// What one thread works with: ids of its own, of which the first so many are live.
+struct Own {
+    ids: Vec<String>,
+    live: usize,
+    done: usize,
+}
+
+/// Two threads beside one: each with ids of its own, on one gate of one or four shards, by how many calls are live in all.
+///
+/// The time is that of both together, for so many pairs each.
 fn two_threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("two threads on one gate, a pair each");
-    for shards in [1_u16, 4] {
-        for threads in [1_usize, 2] {
-            let gate = gate(shards);
-            let name = BenchmarkId::new(format!("{shards} shards"), format!("{threads} threads"));
-            group.bench_function(name, |bencher| {
-                bencher.iter_custom(|pairs_wanted| {
-                    let start = Instant::now();
-                    std::thread::scope(|scope| {
-                        for thread in 0..threads {
-                            let gate = &gate;
-                            scope.spawn(move || {
-                                let ids = ids(50_000, u64::try_from(thread).expect("small"));
-                                let mut step = 0;
-                                let rounds = pairs_wanted.div_ceil(16);
-                                pairs(gate, &ids, 16, BATCH * 2, rounds, &mut step);
-                            });
-                        }
+    for live in [16_usize, 100_000, 1_000_000] {
+        for shards in [1_u16, 4] {
+            for threads in [1_usize, 2] {
+                let gate = gate(shards);
+                let each = live / threads;
+                // One clock for both: a thread that fell behind must not find the windows filled.
+                let mut step = 0;
+                // As many ids again as are live: an id that comes again has long been forgotten.
+                let mut own: Vec<Own> = (0..threads)
+                    .map(|thread| {
+                        let ids = ids(each * 2 + 600_000, u64::try_from(thread).expect("small"));
+                        fill(&gate, &ids[..each], &mut step);
+                        Own { ids, live: each, done: 0 }
+                    })
+                    .collect();
+                let step = AtomicU64::new(step);
+                let name = BenchmarkId::new(format!("{live} live, {shards} shards"), format!("{threads} threads"));
+                group.bench_function(name, |bencher| {
+                    bencher.iter_custom(|pairs_wanted| {
+                        let pairs_each = usize::try_from(pairs_wanted.next_multiple_of(16)).expect("fits");
+                        let rounds = pairs_wanted.div_ceil(16);
+                        let start = Instant::now();
+                        std::thread::scope(|scope| {
+                            for own in &mut own {
+                                let (gate, step) = (&gate, &step);
+                                scope.spawn(move || {
+                                    let Own { ids, live, done } = own;
+                                    let clock = || at(step.fetch_add(1, Ordering::Relaxed) + 1);
+                                    pairs(gate, ids, *live, *done, BATCH * 2, rounds, clock);
+                                    *done += pairs_each;
+                                });
+                            }
+                        });
+                        start.elapsed()
                     });
-                    start.elapsed()
                 });
-            });
+                let live_now = gate.status(at(step.into_inner())).calls_live;
+                assert_eq!(live_now, u32::try_from(each * threads).expect("small"), "every pair left as many live");
+            }
         }
     }
     group.finish();

@@ -346,8 +346,8 @@ impl<J: Journal> Gate<J> {
         if let Some(name) = admit.license_type {
             names.license_type = self.resources.types.number(name.bytes());
             if names.license_type.is_none() {
-                // The profile sells no such type: there is no license of it.
-                names.refused = Some(Cause::Sessions);
+                // There is no license of it, and there will be none however long the caller waits.
+                names.refused = Some(Cause::UnknownType);
             }
         }
         let group = |groups: &Groups, name: Option<Name<'_>>, default: GroupLimits, class, unknown| {

@@ -40,7 +40,8 @@ impl RefusalStatus {
             | Cause::TenantCps
             | Cause::TenantSessions
             | Cause::UnknownTrunk
-            | Cause::UnknownTenant => (480, false),
+            | Cause::UnknownTenant
+            | Cause::UnknownType => (480, false),
             Cause::Webrtc
             | Cause::Unconfigured
             | Cause::EvaluationExpired

@@ -60,6 +60,7 @@ impl NodePool {
             | Cause::TenantSessions
             | Cause::UnknownTrunk
             | Cause::UnknownTenant
+            | Cause::UnknownType
             | Cause::Capacity
             | Cause::Unconfigured
             | Cause::EvaluationExpired

@@ -101,7 +101,8 @@ pub struct Admit<'a> {
     pub kind: Kind,
     /// It is a WebRTC session.
     pub webrtc: bool,
-    /// The session-license type; the profile's default for the kind if left out.
+    /// The session-license type; the profile's default for the kind if left out. One that isn't known is refused, not an
+    /// error: a proxy takes an error for silence, and would let the call pass without a license.
     pub license_type: Option<Name<'a>>,
     /// How many units of that type, 1 to [`UNITS_MAX`].
     pub units: u16,
@@ -276,6 +277,8 @@ causes! {
     UnknownTrunk = "unknown-trunk",
     /// An unknown tenant, under `strict_trunks`.
     UnknownTenant = "unknown-tenant",
+    /// A license type that neither the profile nor the configuration has.
+    UnknownType = "unknown-type",
 }
 
 impl Cause {

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 
 use super::args::AdminArgs;
 use super::failure::Failure;
-use crate::shell::config::{ADMIN_SOCKET, Inputs, Loader};
+use crate::shell::config::{ADMIN_SOCKET, Inputs, Loader, Problems, StateDirectory};
 
 /// How long an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -26,26 +26,56 @@ const SERVICE_STATE: &str = "/var/lib/callgate";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates {
     pub(super) sockets: Vec<PathBuf>,
+    /// What is wrong with the configuration that should have named the socket.
+    pub(super) problems: Option<Problems>,
+    /// These are guesses: what is wrong may hide the name. Good enough to look, not to change anything.
+    pub(super) guessed: bool,
 }
 
 impl Candidates {
     /// The named socket, or the one of the named configuration, or those of the default state directories.
     ///
+    /// A configuration with errors leads to its sidecar all the same: just then an operator needs to look.
+    ///
     /// # Errors
-    /// If the named configuration can't be read.
+    /// If the named configuration can't be read at all.
     pub fn find(args: &AdminArgs, inputs: Inputs) -> Result<Self, Failure> {
         if let Some(socket) = &args.admin {
-            return Ok(Self { sockets: vec![socket.clone()] });
+            return Ok(Self::certain(socket.clone()));
         }
         let named = args.config.is_some() || inputs.environment.contains_key("CALLGATE_NODE__DATA_DIR");
         let loader = Loader { file: args.config.clone(), inputs, flags: Vec::new() };
-        if named {
-            return Ok(Self { sockets: vec![loader.state_directory()?.join(ADMIN_SOCKET)] });
-        }
+        let problems = match named.then(|| loader.state_directory()).transpose()? {
+            Some(StateDirectory::Named(directory)) => return Ok(Self::certain(directory.join(ADMIN_SOCKET))),
+            Some(StateDirectory::Despite(directory, problems)) => {
+                return Ok(Self { problems: Some(problems), ..Self::certain(directory.join(ADMIN_SOCKET)) });
+            }
+            Some(StateDirectory::Hidden(problems)) => Some(problems),
+            None => None,
+        };
         let mut sockets: Vec<PathBuf> =
             loader.inputs.state_directory().into_iter().chain([PathBuf::from(SERVICE_STATE)]).collect();
         sockets.dedup();
-        Ok(Self { sockets: sockets.into_iter().map(|directory| directory.join(ADMIN_SOCKET)).collect() })
+        let sockets = sockets.into_iter().map(|directory| directory.join(ADMIN_SOCKET)).collect();
+        Ok(Self { sockets, guessed: problems.is_some(), problems })
+    }
+
+    fn certain(socket: PathBuf) -> Self {
+        Self { sockets: vec![socket], problems: None, guessed: false }
+    }
+
+    /// What the operator should know before the answer: that the configuration has errors, and what shows them.
+    pub(super) fn warning(&self) -> Option<String> {
+        let Problems(problems) = self.problems.as_ref()?;
+        let errors = if problems.len() == 1 { "an error".to_owned() } else { format!("{} errors", problems.len()) };
+        let guessed = if self.guessed {
+            ", and names no state directory that can be read: looking in the default ones"
+        } else {
+            ""
+        };
+        Some(format!(
+            "the configuration has {errors}{guessed}. `callgate config check`, with the same --config, shows what is wrong."
+        ))
     }
 }
 
@@ -53,6 +83,7 @@ impl Candidates {
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    guessed: bool,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -69,7 +100,7 @@ impl Client {
         let mut tried = String::new();
         for socket in &candidates.sockets {
             match runtime.block_on(UnixStream::connect(socket)) {
-                Ok(_) => return Ok(Self { socket: socket.clone(), runtime }),
+                Ok(_) => return Ok(Self { socket: socket.clone(), guessed: candidates.guessed, runtime }),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(Failure::Refused(format!(
                         "may not talk to {}: permission denied. The socket belongs to the user that runs the sidecar: be that user, or root.",
@@ -95,8 +126,16 @@ impl Client {
     /// `POST` of a JSON body, as JSON.
     ///
     /// # Errors
-    /// If the sidecar refuses, or goes away.
+    /// If the sidecar refuses, or goes away, or if it is not certain that it is the one that was meant.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        if self.guessed {
+            return Err(Failure::Refused(format!(
+                "a sidecar answers at {}, but the errors in the configuration hide whether it is the one you mean, and this \
+                 command changes things: say so with --admin {}, or mend the configuration (`callgate config check`).",
+                self.socket.display(),
+                self.socket.display()
+            )));
+        }
         self.ask(Method::POST, path, Some(body))
     }
 

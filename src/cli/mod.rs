@@ -89,7 +89,7 @@ pub fn run(
         Command::Alarms(AlarmsArgs { command: None, admin, history }) => {
             let path = if history { "/v1/alarms?history=true" } else { "/v1/alarms" };
             let alarms = connect(&admin, inputs)?.get(path)?;
-            told(format, &alarms, out, |alarms, out| reports::alarms(alarms, now, out))
+            told(format, &alarms, out, |alarms, out| reports::alarms(alarms, history, now, out))
         }
         Command::License(command) => license::run(command, format, Around { inputs, input: &mut input, out }),
         Command::Cluster(command) => cluster::run(command, inputs, format, now, &mut input, out),
@@ -123,7 +123,12 @@ pub fn run(
 }
 
 fn connect(admin: &AdminArgs, inputs: Inputs) -> Result<Client, Failure> {
-    Client::connect(&Candidates::find(admin, inputs)?)
+    let candidates = Candidates::find(admin, inputs)?;
+    if let Some(warning) = candidates.warning() {
+        // Beside the result, whatever its format. Where stderr is closed, nobody can be told.
+        let _ = writeln!(std::io::stderr().lock(), "callgate: warning: {warning}");
+    }
+    Client::connect(&candidates)
 }
 
 /// The sidecar's answer: as it is, or for people.

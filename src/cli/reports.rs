@@ -170,7 +170,8 @@ struct Alarm {
     remedy: String,
 }
 
-pub(super) fn alarms(alarms: &Value, now: UnixMillis, out: &mut dyn Write) -> Result<(), Failure> {
+/// The active alarms; with `history`, the cleared ones too.
+pub(super) fn alarms(alarms: &Value, history: bool, now: UnixMillis, out: &mut dyn Write) -> Result<(), Failure> {
     let list = |name: &str| -> Vec<Alarm> {
         let alarms = alarms.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         alarms.iter().filter_map(|alarm| Alarm::deserialize(alarm).ok()).collect()
@@ -191,10 +192,13 @@ pub(super) fn alarms(alarms: &Value, now: UnixMillis, out: &mut dyn Write) -> Re
             }
         }
     }
-    let history = list("history");
-    if !history.is_empty() {
+    let cleared = list("history");
+    if history && cleared.is_empty() {
+        writeln!(out, "\nNone was cleared since the sidecar started.")?;
+    }
+    if !cleared.is_empty() {
         writeln!(out, "\nCleared, the latest first:")?;
-        for alarm in &history {
+        for alarm in &cleared {
             let cleared = alarm.cleared_at.unwrap_or(alarm.since);
             let lasted = span(cleared.saturating_sub(alarm.since) / 1_000);
             writeln!(

@@ -290,7 +290,8 @@ fn where_no_sidecar_runs_the_message_says_where_it_looked_and_how_to_start() {
     let variable = find(elsewhere(&[("CALLGATE_NODE__DATA_DIR", "/nowhere/state")]));
     assert_eq!(variable.sockets, [PathBuf::from("/nowhere/state/admin.sock")]);
     let named = run_command(&["status", "--admin", "/nowhere/admin.sock"], Inputs::default(), "").unwrap_err();
-    let both = Candidates { sockets: vec!["/nowhere/a/admin.sock".into(), "/nowhere/b/admin.sock".into()] };
+    let sockets = vec!["/nowhere/a/admin.sock".into(), "/nowhere/b/admin.sock".into()];
+    let both = Candidates { sockets, problems: None, guessed: false };
     let both = Client::connect(&both).unwrap_err();
     assert_eq!([&named, &both].map(Failure::exit_code), [69, 69]);
     insta::assert_snapshot!(format!("{named}\n\n{both}"));
@@ -314,9 +315,63 @@ fn a_configuration_file_leads_to_its_sidecars_socket_without_reading_its_secrets
     std::fs::write(&file, "[node]\ndata_dir = '.'\n[listen]\npassword_file = '/nowhere/secret'\n").unwrap();
     let told = run_command(&["status", "--config", file.to_str().unwrap()], Inputs::default(), "").unwrap();
     assert!(told.starts_with("sip-a:"), "{told}");
-    std::fs::write(&file, "[node]\ndata_dirr = '.'\n").unwrap();
-    let wrong = run_command(&["status", "--config", file.to_str().unwrap()], Inputs::default(), "").unwrap_err();
-    assert_eq!(wrong.exit_code(), 64);
+    let mistyped = state.join("calgate.toml");
+    let wrong = run_command(&["status", "--config", mistyped.to_str().unwrap()], Inputs::default(), "").unwrap_err();
+    assert_eq!(wrong.exit_code(), 64, "no other sidecar is asked in the stead of one whose file isn't there");
+}
+
+#[test]
+fn a_configuration_with_errors_leads_to_its_sidecar_all_the_same_with_a_warning() {
+    let sidecar = Sidecar::answering(vec![("get /v1/status", 200, status()), ("post /v1/admin/drain", 200, json!({}))]);
+    let state = sidecar.socket.parent().unwrap();
+    let file = state.join("callgate.toml");
+    let args = AdminArgs { admin: None, config: Some(file.clone()) };
+    for (text, errors) in [
+        ("[node]\ndata_dir = '.'\n[license]\ncount = 42\n", "an error"),
+        ("[node]\ndata_dir = '.'\nx = 1\n[lisense]\n", "2 errors"),
+        ("[node]\ndata_dir = '.'\n[license]\ncount = = 5\n", "error"),
+        ("[license\n[node]\ndata_dir = '.'\n", "error"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let found = Candidates::find(&args, Inputs::default()).unwrap();
+        let (warning, guessed) = (found.warning().unwrap_or_default(), found.guessed);
+        assert!(warning.contains(errors) && warning.contains("callgate config check") && !guessed, "{text}: {warning}");
+        let told = run_command(&["status", "--config", file.to_str().unwrap()], Inputs::default(), "");
+        assert!(told.unwrap().starts_with("sip-a:"), "{text}");
+        run_command(&["drain", "--config", file.to_str().unwrap()], Inputs::default(), "").unwrap();
+    }
+    std::fs::write(&file, "[node]\ndata_dir = '.'\n").unwrap();
+    assert_eq!(Candidates::find(&args, Inputs::default()).unwrap().warning(), None, "nothing is wrong");
+}
+
+#[test]
+fn where_errors_hide_the_state_directory_the_default_one_is_looked_at_and_nothing_changed() {
+    let sidecar = Sidecar::answering(vec![("get /v1/status", 200, status())]);
+    let state = sidecar.socket.parent().unwrap().to_str().unwrap();
+    let inputs = || Inputs { environment: [("STATE_DIRECTORY".to_owned(), state.to_owned())].into(), ..home() };
+    let file = format!("{state}/callgate.toml");
+    for text in ["[node]\ndata_dirr = '.'\n", "[node]\ndata_dir = 7\n", "[node\ndata_dir = '.'\n", "\0\n", "= = ="] {
+        std::fs::write(&file, text).unwrap();
+        let found = Candidates::find(&AdminArgs { admin: None, config: Some(file.clone().into()) }, inputs()).unwrap();
+        assert!(found.guessed && found.warning().unwrap().contains("looking in the default ones"), "{text}: {found:?}");
+        let told = run_command(&["status", "--config", &file], inputs(), "").unwrap();
+        assert!(told.starts_with("sip-a:"), "{told}");
+        for command in
+            [&["drain"][..], &["calls", "release", "--yes", &"0".repeat(32)], &["license", "disable", "--yes"]]
+        {
+            let refused = run_command(&[command, &["--config", &file]].concat(), inputs(), "").unwrap_err();
+            assert_eq!(refused.exit_code(), 1, "{command:?}: {refused}");
+        }
+    }
+    assert!(!sidecar.asked.lock().iter().any(|asked| asked.starts_with("post")), "nothing was changed");
+}
+
+#[test]
+fn an_empty_history_of_alarms_is_told_as_such() {
+    let sidecar = Sidecar::answering(vec![("get /v1/alarms", 200, json!({ "active": [], "history": [] }))]);
+    assert_eq!(sidecar.run(&["alarms"]).unwrap(), "No alarm is active.\n");
+    let told = sidecar.run(&["alarms", "--history"]).unwrap();
+    assert_eq!(told, "No alarm is active.\n\nNone was cleared since the sidecar started.\n");
 }
 
 #[test]

@@ -53,11 +53,37 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
         let all = String::from_utf8_lossy(&client.until_closed()).into_owned();
         let both = request.contains("chunked\r\ncontent-length");
         assert!(all.is_empty() || both || all.starts_with("HTTP/1.1 4"), "{request:?}: {all}");
-        assert_eq!(all.matches("HTTP/1.1").count(), usize::from(!all.is_empty()), "{request:?}: {all}");
+        let heads = all.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+        assert_eq!(heads, usize::from(!all.is_empty()), "{request:?}: {all}");
+        assert!(all.is_empty() || both || all.contains("application/problem+json"), "{request:?}: {all}");
     }
     let (live, _) = rig.context.gate.calls(0, 10, rig.context.clock.now());
     // With both lengths the chunks count, and the connection ends behind them (RFC 9112, 6.1): that call may live.
     assert!(live.iter().all(|call| call.id.as_deref() == Some(b"a")), "{live:?}");
+    rig.still_serves();
+}
+
+#[test]
+fn a_head_that_cannot_be_understood_is_told_what_is_wrong_behind_the_answers_before_it() {
+    let rig = Rig::new();
+    let told = |answer: super::rig::Answer, status: u16, title: &str| {
+        assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));
+        let problem = answer.json();
+        assert_eq!((problem["status"].as_u64(), problem["title"].as_str()), (Some(status.into()), Some(title)));
+    };
+    for head in ["nonsense\r\n\r\n", "GET /v1/status HTTP/1.1\r\nno colon\r\n\r\n"] {
+        let mut client = rig.http();
+        client.send(head);
+        told(client.answer(), 400, "the head can't be understood");
+        assert!(client.is_closed());
+    }
+    let mut client = rig.http();
+    client.send("POST /v1/admit?id=a HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\nnonsense\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    told(client.answer(), 400, "the head can't be understood");
+    let mut client = rig.http();
+    client.send(format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(65)));
+    told(client.answer(), 431, "the head is too large");
     rig.still_serves();
 }
 

@@ -1,7 +1,7 @@
 //! One rate decision that admits: ours (an exact window, resizable) beside governor's (a token bucket).
 //!
 //! Both read an exact clock for each decision, and both again with the clock's cost taken out: ours by an instant that
-//! is handed in, governor by its own fake clock.
+//! is handed in, governor by its own fake clock. At the end the ratios to a bare atomic addition, in paired rounds.
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -75,5 +75,75 @@ fn rate(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rate);
+#[path = "../../paired/mod.rs"]
+mod paired;
+
+/// A bare atomic addition, ours and governor's in turns.
+fn ratios(_: &mut Criterion) {
+    let limit = Cps::saturating(1_000_000);
+    let (window, exact) =
+        (RateWindow::new(limit, limit, RatePolicy::Strict), RateWindow::new(limit, limit, RatePolicy::Strict));
+    let log = RateWindow::new(Cps::saturating(4000), Cps::saturating(4000), RatePolicy::Strict);
+    let quota = Quota::per_second(NonZeroU32::new(1_000_000_000).expect("not zero"));
+    let governor = RateLimiter::direct(quota);
+    let standing = RateLimiter::direct_with_clock(quota, FakeRelativeClock::default());
+    let origin = Instant::now();
+    let (word, clock, log_clock) =
+        (AtomicU64::new(0), AtomicU64::new(1_000_000_000_000), AtomicU64::new(1_000_000_000_000));
+    let handed_in = |clock: &AtomicU64, gap: u64| {
+        let now = clock.load(Ordering::Relaxed) + gap;
+        clock.store(now, Ordering::Relaxed);
+        Tick(now)
+    };
+    for threads in [1, 2] {
+        let way =
+            |once: Box<dyn Fn() + Sync + '_>| move |operations: u32| contended(threads, operations.into(), &*once);
+        paired::in_turns(
+            &format!("rate decision, {threads} thread"),
+            15,
+            200_000,
+            vec![
+                (
+                    "bare fetch_add",
+                    Box::new(way(Box::new(|| {
+                        black_box(word.fetch_add(1, Ordering::AcqRel));
+                    }))),
+                ),
+                (
+                    "callgate buckets, clock handed in",
+                    Box::new(way(Box::new(|| {
+                        black_box(window.take(handed_in(&clock, 1010), 0));
+                    }))),
+                ),
+                (
+                    "callgate log of 4000, clock handed in",
+                    Box::new(way(Box::new(|| {
+                        black_box(log.take(handed_in(&log_clock, 260_000), 0));
+                    }))),
+                ),
+                (
+                    "governor, standing clock",
+                    Box::new(way(Box::new(|| {
+                        black_box(standing.check().is_ok());
+                    }))),
+                ),
+                (
+                    "callgate buckets, Instant::now",
+                    Box::new(way(Box::new(|| {
+                        let now = Tick(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                        black_box(exact.take(now, 0));
+                    }))),
+                ),
+                (
+                    "governor, its default clock",
+                    Box::new(way(Box::new(|| {
+                        black_box(governor.check().is_ok());
+                    }))),
+                ),
+            ],
+        );
+    }
+}
+
+criterion_group!(benches, rate, ratios);
 criterion_main!(benches);

@@ -157,9 +157,14 @@ fn units_are_taken_together_or_not_at_all_and_overage_is_counted() {
 }
 
 #[test]
-fn a_type_that_the_profile_does_not_have_has_no_license() {
+fn a_type_that_nobody_knows_is_a_refusal_of_its_own_which_no_waiting_mends() {
     let rig = Rig::open();
-    assert_eq!(rig.cause(&Admit { license_type: Some(name("gold")), ..call("a") }), Cause::Sessions);
+    let gold = |text| Admit { license_type: Some(name("gold")), ..call(text) };
+    let refused = rig.admit(&gold("a"));
+    assert_eq!((refused.admitted, refused.cause), (false, Cause::UnknownType));
+    assert_eq!((refused.sip_status, refused.retry_after_s), (480, 0));
+    assert_eq!(rig.status().refused_total[usize::from(Cause::UnknownType.code())], 1);
+    assert_eq!(rig.cause(&Admit { emergency: true, ..gold("b") }), Cause::Emergency, "never refused");
 }
 
 #[test]

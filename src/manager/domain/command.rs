@@ -1,6 +1,6 @@
 //! The operators' side of the face: commands in, replies or refusals out.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 

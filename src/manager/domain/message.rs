@@ -1,7 +1,7 @@
 //! The agent's side of the face: messages in, answers out. Signatures are verified here, without any state; whether the
 //! key that signed is the instance's is judged when the message is taken.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde::Deserialize;
 

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::{check, from_text, one_of};
 use super::keys::GROUPS_MAX;
+use super::load::DATA_DIR;
 use super::problem::{Origin, Problem, shortened, shown};
 use super::schema;
 use super::sections::refusing_causes;
@@ -43,6 +44,19 @@ impl Layers {
         }
         if self.problems.is_empty() {
             self.table(&mut Vec::new(), table.get_ref(), &lines);
+        } else {
+            self.state_directory(table.get_ref(), &lines);
+        }
+    }
+
+    /// Of a file that is no TOML, what can be read of its state directory: enough to ask the sidecar that runs there.
+    fn state_directory(&mut self, table: &DeTable<'_>, lines: &Lines) {
+        let [section, name] = DATA_DIR;
+        let Some(DeValue::Table(node)) = table.get(section).map(|value| value.get_ref()) else { return };
+        let Some((key, value)) = node.get_key_value(name) else { return };
+        let value = owned(value.get_ref());
+        if value.is_str() {
+            self.leaf(&DATA_DIR.map(str::to_owned), &value, lines.origin(key.span().start));
         }
     }
 

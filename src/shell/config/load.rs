@@ -16,6 +16,9 @@ use super::{Address, Config};
 use crate::license::{BuiltinProfile, Profile};
 use crate::shell::license::overrides::Overrides;
 
+/// The key of the state directory.
+pub(super) const DATA_DIR: [&str; 2] = ["node", "data_dir"];
+
 /// The largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -109,6 +112,17 @@ pub struct Loaded {
     pub loader: Loader,
 }
 
+/// What a configuration says of the state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateDirectory {
+    /// This one; nothing that was looked at is wrong.
+    Named(PathBuf),
+    /// This one, although other things are wrong.
+    Despite(PathBuf, Problems),
+    /// Nothing; but things are wrong, and one of them may be the line that names it.
+    Hidden(Problems),
+}
+
 impl Loader {
     /// Reads all layers and checks the whole.
     ///
@@ -119,16 +133,25 @@ impl Loader {
     }
 
     /// The state directory that this configuration names, without a look at its other values or at its secrets: enough
-    /// to find a running sidecar.
+    /// to find a running sidecar, also while the file is wrong elsewhere.
     ///
     /// # Errors
-    /// If a layer can't be read, or no directory is named anywhere.
-    pub fn state_directory(&self) -> Result<PathBuf, Problems> {
-        let Layers { leaves, problems } = self.layers();
-        if !problems.is_empty() {
-            return Err(sorted(problems));
+    /// If the named file can't be read, or no directory is named anywhere.
+    pub fn state_directory(&self) -> Result<StateDirectory, Problems> {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.file {
+            // A mistyped name of a file must not lead to somebody else's sidecar.
+            layers.file(path.clone(), &read(path).map_err(|problem| Problems(vec![*problem]))?);
         }
-        self.data_dir(&leaves).ok_or_else(|| Problems(vec![no_state_directory()]))
+        self.upper_layers(&mut layers);
+        let Layers { leaves, problems } = layers;
+        let named = leaves.contains_key(DATA_DIR.map(str::to_owned).as_slice());
+        match self.data_dir(&leaves) {
+            _ if !named && !problems.is_empty() => Ok(StateDirectory::Hidden(sorted(problems))),
+            Some(directory) if problems.is_empty() => Ok(StateDirectory::Named(directory)),
+            Some(directory) => Ok(StateDirectory::Despite(directory, sorted(problems))),
+            None => Err(Problems(vec![no_state_directory()])),
+        }
     }
 
     fn layers(&self) -> Layers {
@@ -223,7 +246,7 @@ impl Loader {
 
     /// The state directory, absolute: the configured one, else the default.
     fn data_dir(&self, leaves: &BTreeMap<Vec<String>, (Value, Origin)>) -> Option<PathBuf> {
-        let configured = leaves.get(["node".to_owned(), "data_dir".to_owned()].as_slice());
+        let configured = leaves.get(DATA_DIR.map(str::to_owned).as_slice());
         let path = match configured.and_then(|(value, _)| value.as_str()) {
             Some(path) => PathBuf::from(path),
             None => self.inputs.state_directory()?,

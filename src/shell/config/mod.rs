@@ -36,7 +36,7 @@ pub use destination::{
     Destination, DestinationKind, DestinationSecrets, DestinationSetup, MailSecurity, destinations_of,
 };
 pub use etcd::{Etcd, LedgerEngine};
-pub use load::{FlagValue, Inputs, Loaded, Loader};
+pub use load::{FlagValue, Inputs, Loaded, Loader, StateDirectory};
 pub use policy::DEFAULT_TYPE;
 pub use problem::{Origin, Problem, Problems};
 pub use reload::{Change, NeedsRestart, Refused};

@@ -1,6 +1,6 @@
 //! A product instance as the manager knows it, and what is remembered of its machine.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 

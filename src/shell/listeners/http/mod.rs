@@ -13,6 +13,7 @@ mod lean;
 mod license;
 mod openapi;
 mod problem;
+mod refused_head;
 mod router;
 
 use std::convert::Infallible;
@@ -117,11 +118,12 @@ async fn serve(mut entered: Entered, shared: Arc<Shared>, router: axum::Router, 
         let (shared, router, peer) = (Arc::clone(&shared), router.clone(), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(answer(request, shared, router, peer, origin).await) }
     });
+    // Not `pipeline_flush`: a head that can't be understood then ends the connection with its own answer, and those to the
+    // requests before it, unwritten.
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let mut stopping = false;
