@@ -36,7 +36,10 @@ fn field(name: &str) -> Value {
         "tenant" => described(named(), "the tenant it belongs to"),
         "kind" => json!({ "type": "string", "enum": ["call", "registration"], "default": "call" }),
         "webrtc" => described(flag(), "it is a WebRTC session"),
-        "type" => described(named(), "the session-license type; the profile's default if left out"),
+        "type" => described(
+            named(),
+            "the session-license type; the profile's default if left out; one that nobody knows is refused (unknown-type)",
+        ),
         "units" => {
             json!({ "type": "integer", "minimum": 1, "maximum": UNITS_MAX, "default": 1, "description": "units of that type" })
         }
