@@ -19,7 +19,11 @@ use self::admission::entry::{Entry, Step, state};
 use self::admission::table::Table;
 use self::units::CallKey;
 
-#[expect(dead_code, reason = "the gate uses what this bench does not")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the gate uses what this bench does not, and the unit tests are not run here"
+)]
 #[path = "../src/admission"]
 mod admission {
     pub(crate) mod record {

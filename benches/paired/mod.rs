@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 /// A way to do it: its name, and what does so many operations and says how long they took.
-pub type Way<'a> = (&'a str, Box<dyn FnMut(u32) -> Duration + 'a>);
+pub(crate) type Way<'a> = (&'a str, Box<dyn FnMut(u32) -> Duration + 'a>);
 
 /// So many rounds; in each, every way does so many operations, and the order turns from round to round.
-pub fn in_turns(title: &str, rounds: usize, operations: u32, mut ways: Vec<Way<'_>>) {
+pub(crate) fn in_turns(title: &str, rounds: usize, operations: u32, mut ways: Vec<Way<'_>>) {
     let mut nanos: Vec<Vec<f64>> = ways.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for (_, way) in &mut ways {
         way(operations); // warm

@@ -78,70 +78,55 @@ fn rate(c: &mut Criterion) {
 #[path = "../../paired/mod.rs"]
 mod paired;
 
+/// What so many threads do at once, as a way of paired rounds.
+fn way<'a>(threads: usize, once: impl Fn() + Sync + 'a) -> Box<dyn FnMut(u32) -> Duration + 'a> {
+    Box::new(move |operations| contended(threads, operations.into(), &once))
+}
+
 /// A bare atomic addition, ours and governor's in turns.
 fn ratios(_: &mut Criterion) {
-    let limit = Cps::saturating(1_000_000);
-    let (window, exact) =
-        (RateWindow::new(limit, limit, RatePolicy::Strict), RateWindow::new(limit, limit, RatePolicy::Strict));
-    let log = RateWindow::new(Cps::saturating(4000), Cps::saturating(4000), RatePolicy::Strict);
+    let window = |limit: u32| RateWindow::new(Cps::saturating(limit), Cps::saturating(limit), RatePolicy::Strict);
+    let (buckets, exact, log) = (window(1_000_000), window(1_000_000), window(4000));
     let quota = Quota::per_second(NonZeroU32::new(1_000_000_000).expect("not zero"));
     let governor = RateLimiter::direct(quota);
     let standing = RateLimiter::direct_with_clock(quota, FakeRelativeClock::default());
     let origin = Instant::now();
-    let (word, clock, log_clock) =
-        (AtomicU64::new(0), AtomicU64::new(1_000_000_000_000), AtomicU64::new(1_000_000_000_000));
+    let word = AtomicU64::new(0);
+    let (clock, log_clock) = (AtomicU64::new(1_000_000_000_000), AtomicU64::new(1_000_000_000_000));
     let handed_in = |clock: &AtomicU64, gap: u64| {
         let now = clock.load(Ordering::Relaxed) + gap;
         clock.store(now, Ordering::Relaxed);
         Tick(now)
     };
     for threads in [1, 2] {
-        let way =
-            |once: Box<dyn Fn() + Sync + '_>| move |operations: u32| contended(threads, operations.into(), &*once);
-        paired::in_turns(
-            &format!("rate decision, {threads} thread"),
-            15,
-            200_000,
-            vec![
-                (
-                    "bare fetch_add",
-                    Box::new(way(Box::new(|| {
-                        black_box(word.fetch_add(1, Ordering::AcqRel));
-                    }))),
-                ),
-                (
-                    "callgate buckets, clock handed in",
-                    Box::new(way(Box::new(|| {
-                        black_box(window.take(handed_in(&clock, 1010), 0));
-                    }))),
-                ),
-                (
-                    "callgate log of 4000, clock handed in",
-                    Box::new(way(Box::new(|| {
-                        black_box(log.take(handed_in(&log_clock, 260_000), 0));
-                    }))),
-                ),
-                (
-                    "governor, standing clock",
-                    Box::new(way(Box::new(|| {
-                        black_box(standing.check().is_ok());
-                    }))),
-                ),
-                (
-                    "callgate buckets, Instant::now",
-                    Box::new(way(Box::new(|| {
-                        let now = Tick(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                        black_box(exact.take(now, 0));
-                    }))),
-                ),
-                (
-                    "governor, its default clock",
-                    Box::new(way(Box::new(|| {
-                        black_box(governor.check().is_ok());
-                    }))),
-                ),
-            ],
-        );
+        let bare = way(threads, || {
+            black_box(word.fetch_add(1, Ordering::AcqRel));
+        });
+        let our_buckets = way(threads, || {
+            black_box(buckets.take(handed_in(&clock, 1010), 0));
+        });
+        let our_log = way(threads, || {
+            black_box(log.take(handed_in(&log_clock, 260_000), 0));
+        });
+        let governor_standing = way(threads, || {
+            black_box(standing.check().is_ok());
+        });
+        let our_clock = way(threads, || {
+            let now = Tick(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            black_box(exact.take(now, 0));
+        });
+        let governor_clock = way(threads, || {
+            black_box(governor.check().is_ok());
+        });
+        let ways = vec![
+            ("bare fetch_add", bare),
+            ("callgate buckets, clock handed in", our_buckets),
+            ("callgate log of 4000, clock handed in", our_log),
+            ("governor, standing clock", governor_standing),
+            ("callgate buckets, Instant::now", our_clock),
+            ("governor, its default clock", governor_clock),
+        ];
+        paired::in_turns(&format!("rate decision, {threads} thread"), 15, 200_000, ways);
     }
 }
 
