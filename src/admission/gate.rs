@@ -25,7 +25,7 @@ use super::shard::{Names, Scene, Shard};
 use super::table::Table;
 use crate::limits::{LeasedWatermark, VerdictCell};
 use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering};
-use crate::units::{CallKey, HashKey, Now};
+use crate::units::{CallKey, HashKey, Now, Tick};
 
 /// Requests that are hashed and fetched together.
 const BATCH: usize = 16;
@@ -195,6 +195,7 @@ impl<J: Journal> Gate<J> {
                 let mut shard = shard.lock();
                 // Again, under the lock: a reload that is through with this shard must not be passed by older settings.
                 let settings = self.settings.load();
+                shard.latest = shard.latest.max(now.tick);
                 let scene = self.scene(&settings, now);
                 prefetch(&shard, keys.get(..batch.len()).unwrap_or_default());
                 for ((key, names), request) in keys.iter().zip(&names).zip(batch) {
@@ -205,6 +206,7 @@ impl<J: Journal> Gate<J> {
                     let names = self.names(&scene, request);
                     let mut shard = self.shard_of(*key);
                     let settings = self.settings.load();
+                    shard.latest = shard.latest.max(now.tick);
                     answer(decide(&mut shard, &self.scene(&settings, now), *key, request, &names));
                 }
             }
@@ -219,6 +221,7 @@ impl<J: Journal> Gate<J> {
         let names = self.names_of(&scene, admit);
         let mut shard = self.shard_of(key);
         let settings = self.settings.load();
+        shard.latest = shard.latest.max(now.tick);
         shard.admit(&self.scene(&settings, now), key, admit, &names)
     }
 
@@ -269,13 +272,27 @@ impl<J: Journal> Gate<J> {
         }
         let before = self.settings.load_full();
         let known = (self.resources.trunks.len(), self.resources.tenants.len());
-        self.resources.configure(&policy, before.policy.rate_policy, &loans, now.tick);
-        self.settings.store(Arc::new(before.succeed(policy, self.bounds.rate_max, &loans, now.tick)));
+        for (groups, outgrown) in self.resources.configure(&policy, before.policy.rate_policy, &loans, now.tick) {
+            for group in outgrown {
+                self.alone(now.tick, |now| groups.replace(group, policy.rate_policy, now));
+            }
+        }
+        self.alone(now.tick, |now| {
+            self.settings.store(Arc::new(before.succeed(policy, self.bounds.rate_max, &loans, now)));
+        });
         self.journal_new_groups(known);
         // Calls that went uncounted so far (export control was off, or shadow mode on) count from now on.
         self.count_all_again(now);
         drop(loans);
         Ok(())
+    }
+
+    /// Changes what can't be changed under those who decide: a window for another one. All shards' locks are held, as shortly as
+    /// that takes; `change` is told the latest instant at which anybody decided so far.
+    fn alone(&self, now: Tick, change: impl FnOnce(Tick)) {
+        // Always in this order, and nobody else holds more than one.
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
+        change(shards.iter().map(|shard| shard.latest).fold(now, Tick::max));
     }
 
     fn journal_new_groups(&self, (trunks, tenants): (usize, usize)) {

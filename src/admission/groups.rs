@@ -36,35 +36,59 @@ impl Group {
     fn new(name: &[u8], limits: GroupLimits, policy: RatePolicy, listed: bool) -> Self {
         Self {
             name: name.into(),
-            rate: ArcSwapOption::from_pointee(limits.cps.map(|cps| RateWindow::new(cps, room_for(cps), policy))),
+            rate: ArcSwapOption::from_pointee(
+                limits.cps.map(|cps| RateWindow::new(cps, room_for(cps, policy), policy)),
+            ),
             rate_peak: AtomicU32::new(0),
             sessions: Pool::new(limits.sessions),
             listed: AtomicBool::new(listed),
         }
     }
 
-    /// Puts other limits in force. Drops nothing.
-    fn resize(&self, limits: GroupLimits, policy: RatePolicy, policy_changed: bool, now: Tick) {
+    /// Puts other limits in force. Drops nothing. The calls per second, if they are not in force yet: they need another window; see
+    /// [`Group::replace`].
+    fn resize(&self, limits: GroupLimits, policy_changed: bool, now: Tick) -> Option<Cps> {
         self.sessions.set_limit(limits.sessions);
         let Some(cps) = limits.cps else {
             self.rate.store(None);
-            return;
+            return None;
         };
         match self.rate.load().as_deref() {
-            Some(window) if cps <= window.limit_max() && !policy_changed => window.set_limit(cps, now),
-            _ => {
-                // A new window knows nothing of the last second: it starts full.
-                let window = RateWindow::new(cps, room_for(cps), policy);
-                window.fill(now);
-                self.rate.store(Some(window.into()));
+            Some(window) if cps <= window.limit_max() && !policy_changed => {
+                window.set_limit(cps, now);
+                None
             }
+            Some(_) | None => Some(cps),
         }
+    }
+
+    /// Goes on with a window that is made for this limit. To be called while nobody decides: an admission by the old window
+    /// that the new one doesn't know would be one too many.
+    fn replace(&self, cps: Cps, policy: RatePolicy, now: Tick) {
+        let room = room_for(cps, policy);
+        let window = if let Some(before) = self.rate.load().as_deref() {
+            before.successor(cps, room, policy, now)
+        } else {
+            // What was admitted while nothing was limited isn't known: it starts full.
+            let window = RateWindow::new(cps, room, policy);
+            window.fill(now);
+            window
+        };
+        self.rate.store(Some(window.into()));
     }
 }
 
-/// What a window is sized for: some growth without a new one.
-fn room_for(cps: Cps) -> Cps {
-    Cps::saturating(cps.get().saturating_mul(2).max(16))
+/// What a window is sized for: twice its limit, and whatever the same memory serves besides. A log for the highest limit that
+/// has one takes 32 KiB: 640 MiB for 10,000 trunks and as many tenants, of which few are ever raised that far.
+fn room_for(cps: Cps, policy: RatePolicy) -> Cps {
+    RateWindow::room(Cps::saturating(cps.get().saturating_mul(2).saturating_sub(1).max(15)), policy)
+}
+
+/// A group whose limit is above what its window was made for, or whose window goes by another policy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgrown {
+    number: u16,
+    cps: Cps,
 }
 
 /// What a name turned out to be.
@@ -207,7 +231,8 @@ impl Groups {
         }
     }
 
-    /// Puts a configuration in force: listed groups get their limits, the others the default.
+    /// Puts a configuration in force: listed groups get their limits, the others the default. Those that it returns get their calls
+    /// per second by [`Groups::replace`].
     pub(crate) fn configure<'a>(
         &self,
         listed: impl Iterator<Item = (&'a String, &'a GroupLimits)>,
@@ -215,8 +240,12 @@ impl Groups {
         policy: RatePolicy,
         policy_changed: bool,
         now: Tick,
-    ) {
+    ) -> Vec<Outgrown> {
         let mut on_list = vec![false; self.slots.len()];
+        let mut outgrown = Vec::new();
+        let mut resize = |number, group: &Group, limits| {
+            outgrown.extend(group.resize(limits, policy_changed, now).map(|cps| Outgrown { number, cps }));
+        };
         for (name, limits) in listed {
             let (Resolved::Known(number) | Resolved::Created(number)) =
                 self.create(name.as_bytes(), *limits, policy, true)
@@ -227,15 +256,23 @@ impl Groups {
                 *mark = true;
             }
             if let Some(group) = self.get(number) {
-                group.resize(*limits, policy, policy_changed, now);
+                resize(number, group, *limits);
             }
         }
         for (number, group) in self.iter() {
             let listed = on_list.get(usize::from(number)).copied().unwrap_or(false);
             group.listed.store(listed, Ordering::Relaxed);
             if !listed {
-                group.resize(default, policy, policy_changed, now);
+                resize(number, group, default);
             }
+        }
+        outgrown
+    }
+
+    /// Gives a group another window. To be called while nobody decides.
+    pub(crate) fn replace(&self, outgrown: Outgrown, policy: RatePolicy, now: Tick) {
+        if let Some(group) = self.get(outgrown.number) {
+            group.replace(outgrown.cps, policy, now);
         }
     }
 }

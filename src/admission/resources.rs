@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::entry::{Entry, flag, forced, number};
-use super::groups::{Group, Groups};
+use super::groups::{Group, Groups, Outgrown};
 use super::license_types::LicenseTypes;
 use super::policy::{ExportControl, ExportCounts, Policy, RatePolicy};
 use super::pools::{Loans, NodePool, Watch};
@@ -34,7 +34,8 @@ impl Settings {
         Self { policy: Arc::new(policy), rate: Arc::new(rate) }
     }
 
-    /// These settings after a change of policy. The window goes on unless its algorithm changes.
+    /// These settings after a change of policy. The window goes on unless its algorithm changes. To be called, and put in force,
+    /// while nobody decides.
     pub(crate) fn succeed(&self, policy: Policy, rate_max: Cps, loans: &Loans, now: Tick) -> Self {
         let limit = match policy.rate {
             Some(rate) => loans.under(NodePool::Rate, rate.get()),
@@ -430,14 +431,22 @@ impl Resources {
         self.types.settle(now);
     }
 
-    /// Puts a policy's limits in force, the node's rate apart. Drops no call.
-    pub(crate) fn configure(&self, policy: &Policy, before: RatePolicy, loans: &Loans, now: Tick) {
+    /// Puts a policy's limits in force, the node's rate apart, and that of the groups that it returns. Drops no call.
+    pub(crate) fn configure(
+        &self,
+        policy: &Policy,
+        before: RatePolicy,
+        loans: &Loans,
+        now: Tick,
+    ) -> [(&Groups, Vec<Outgrown>); 2] {
         let (plain, webrtc) = export_leases(policy.export_control.as_ref(), loans);
         self.watermark.set_all(plain, webrtc, loans.latch(), now);
         self.types.resize(&policy.license_types, loans, now);
         let changed = policy.rate_policy != before;
-        self.trunks.configure(policy.trunks.iter(), policy.trunk_default, policy.rate_policy, changed, now);
-        self.tenants.configure(policy.tenants.iter(), policy.tenant_default, policy.rate_policy, changed, now);
+        [(&self.trunks, &policy.trunks, policy.trunk_default), (&self.tenants, &policy.tenants, policy.tenant_default)]
+            .map(|(groups, listed, default)| {
+                (groups, groups.configure(listed.iter(), default, policy.rate_policy, changed, now))
+            })
     }
 }
 

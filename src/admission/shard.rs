@@ -12,7 +12,7 @@ use super::request::{Admit, Cause, Decision, Kind};
 use super::resources::{Held, Resources, Settings};
 use super::table::{Memory, Table};
 use crate::limits::Verdict;
-use crate::units::{CallKey, Now};
+use crate::units::{CallKey, Now, Tick};
 
 /// What deciding needs besides the shard: one snapshot for a whole batch.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +118,8 @@ pub(crate) struct Shard<J> {
     pub(crate) table: Table,
     pub(crate) tally: Tally,
     pub(crate) journal: J,
+    /// The latest instant at which anything was decided here.
+    pub(crate) latest: Tick,
     rng: SmallRng,
     /// The ids' texts of the first places, as long as people may want to read them.
     texts: Vec<Vec<u8>>,
@@ -139,7 +141,7 @@ pub(crate) enum Exit {
 
 impl<J: Journal> Shard<J> {
     pub(crate) fn new(table: Table, journal: J, rng: SmallRng, texts_max: usize) -> Self {
-        Self { table, tally: Tally::default(), journal, rng, texts: Vec::new(), texts_max }
+        Self { table, tally: Tally::default(), journal, latest: Tick(0), rng, texts: Vec::new(), texts_max }
     }
 
     /// The entry of a key, unless it is a memory whose time is over.

@@ -5,6 +5,9 @@ mod laws;
 mod leases;
 mod limits;
 mod loans;
+#[cfg(loom)]
+mod loom_tests;
+mod reloads;
 mod restarts;
 mod shadow;
 mod threads;

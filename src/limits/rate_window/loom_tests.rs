@@ -46,6 +46,16 @@ fn explore_strict(story: impl Fn(u32, bool) + Copy + Sync + Send + 'static) {
     }
 }
 
+/// Tells the story of a bucket of so many tokens, one of them a second, with either act as the spawned one.
+fn explore_burst(burst: u32, story: impl Fn(&Arc<RateWindow>, bool) + Copy + Sync + Send + 'static) {
+    for swapped in [false, true] {
+        explore(move || {
+            let window = RateWindow::new(Cps::saturating(1), Cps::saturating(100), RatePolicy::Burst(burst));
+            story(&Arc::new(window), swapped);
+        });
+    }
+}
+
 #[test]
 fn loom_two_takes_at_limit_one() {
     explore_strict(|max, swapped| {
@@ -55,10 +65,10 @@ fn loom_two_takes_at_limit_one() {
         assert!(first != second);
         assert_eq!(window.used(at(1)), 1);
     });
-    explore(|| {
-        let window = Arc::new(RateWindow::new(Cps::saturating(1), Cps::saturating(1), RatePolicy::Burst(1)));
-        let (first, second) = together(&window, false, |window| window.take(at(0), 0), |window| window.take(at(1), 0));
+    explore_burst(1, |window, swapped| {
+        let (first, second) = together(window, swapped, |window| window.take(at(0), 0), |window| window.take(at(1), 0));
         assert!(first != second);
+        assert_eq!(window.used(at(1)), 1);
     });
 }
 
@@ -183,5 +193,45 @@ fn loom_a_touch_or_a_resize_hides_no_admission() {
         let () = forced;
         assert!(!window.take(at(901), 0));
         assert_eq!(window.used(at(901)), 2);
+    });
+}
+
+#[test]
+fn loom_a_bucket_of_tokens_that_is_resized_while_one_is_taken_loses_and_gains_none() {
+    explore_burst(1, |window, swapped| {
+        let raise = |window: &RateWindow| window.set_limit(Cps::saturating(2), at(0));
+        let (taken, ()) = together(window, swapped, |window| window.take(at(0), 0), raise);
+        assert!(taken);
+        assert_eq!((window.limit().get(), window.used(at(0))), (2, 1));
+        assert!(!window.take(at(499), 0), "a token takes half a second now");
+        assert!(window.take(at(500), 0) && !window.take(at(500), 0));
+    });
+    explore_burst(2, |window, swapped| {
+        let lower = |window: &RateWindow| window.set_limit(Cps::saturating(0), at(1));
+        let (taken, ()) = together(window, swapped, |window| window.take(at(0), 0), lower);
+        assert_eq!(window.used(at(1)), u32::from(taken));
+        assert!(!window.take(at(9000), 0), "refuses all");
+    });
+}
+
+#[test]
+fn loom_a_take_or_a_lowering_has_the_last_token_never_both() {
+    explore_burst(1, |window, swapped| {
+        let lower = |window: &RateWindow| window.try_lower(Cps::saturating(0), at(0)).is_ok();
+        let (taken, lowered) = together(window, swapped, |window| window.take(at(0), 0), lower);
+        assert!(taken != lowered);
+        assert_eq!((window.limit().get(), window.used(at(0))), (u32::from(!lowered), u32::from(taken)));
+    });
+}
+
+#[test]
+fn loom_a_forced_token_and_a_touch_hide_none_that_is_taken() {
+    explore_burst(2, |window, swapped| {
+        let (taken, ()) = together(window, swapped, |window| window.take(at(0), 0), |window| window.force(at(0)));
+        assert!(taken);
+        assert_eq!(window.used(at(0)), 2);
+        let (more, ()) = together(window, swapped, |window| window.take(at(1), 0), |window| window.touch(at(2)));
+        assert!(!more);
+        assert!(window.take(at(1000), 0) && !window.take(at(1000), 0));
     });
 }

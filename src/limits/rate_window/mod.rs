@@ -100,6 +100,46 @@ impl RateWindow {
         Self { algorithm, limit_max }
     }
 
+    /// The highest limit for which a window takes no more memory than for this one.
+    #[must_use]
+    pub fn room(limit: Cps, policy: RatePolicy) -> Cps {
+        match policy {
+            // One stamp more than the limit: so whether a full log has lost any is known.
+            RatePolicy::Strict if limit.get() <= stamp_log::LIMIT_MAX => {
+                Cps::saturating((limit.get() + 1).next_power_of_two() - 1)
+            }
+            RatePolicy::Strict | RatePolicy::Burst(_) => Cps::saturating(u32::MAX),
+        }
+    }
+
+    /// A window to go on with in this one's place: for higher limits than this one's memory serves, or by another policy. What
+    /// was admitted here in the last second is in it; where that isn't known (this one isn't a log of stamps, or the policy
+    /// isn't strict), it starts full.
+    ///
+    /// What this one admits from now on is not in it: nobody may take meanwhile, nor afterwards.
+    #[must_use]
+    pub fn successor(&self, limit: Cps, limit_max: Cps, policy: RatePolicy, now: Tick) -> Self {
+        let window = Self::new(limit, limit_max, policy);
+        match (&self.algorithm, policy) {
+            (Algorithm::StampLog(log), RatePolicy::Strict) => {
+                let (stamps, may_be_more) = log.recent(now);
+                if let Some(oldest) = stamps.first().filter(|_| may_be_more) {
+                    // Forced ones: as many as there may have been, as young as they may be.
+                    window.fill(*oldest);
+                }
+                for stamp in stamps {
+                    window.force(stamp);
+                }
+                // As after any resize: a clock that is behind can't use the new limit at its older instant.
+                window.touch(now);
+            }
+            (Algorithm::Buckets(_), RatePolicy::Strict)
+            | (Algorithm::StampLog(_) | Algorithm::Buckets(_) | Algorithm::Burst(_), RatePolicy::Burst(_))
+            | (Algorithm::Burst(_), RatePolicy::Strict) => window.fill(now),
+        }
+        window
+    }
+
     /// Whether [`take`](Self::take) would succeed. Changes nothing.
     #[inline]
     #[must_use]

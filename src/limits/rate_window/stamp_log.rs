@@ -243,6 +243,22 @@ impl StampLog {
         }
     }
 
+    /// The admissions of the last second, each at the latest instant that it can have been at, oldest first; and whether the log
+    /// may have held more of them, none younger than these.
+    pub(super) fn recent(&self, now: Tick) -> (Vec<Tick>, bool) {
+        let mut word = self.load();
+        loop {
+            let sight = Sight::of(word, now);
+            let count = u64::from(self.count(&sight));
+            let unit_end = |stamp: u64| Tick(((stamp.saturating_sub(ORIGIN) + 1) << UNIT_SHIFT) - 1);
+            let stamps = (1..=count).rev().map(|back| unit_end(self.stamp(&sight, back))).collect();
+            match self.moved_on(word) {
+                None => return (stamps, u64::try_from(self.log.len()) == Ok(count)),
+                Some(seen) => word = seen,
+            }
+        }
+    }
+
     /// How many of the log's admissions are recent. They stand in order of time, so bisection finds the border.
     fn count(&self, sight: &Sight) -> u32 {
         let (mut recent, mut old) = (0, u64::try_from(self.log.len()).unwrap_or(0) + 1);

@@ -512,3 +512,53 @@ fn the_end_of_the_clock_does_not_panic() {
         }
     }
 }
+
+#[test]
+fn a_successor_knows_the_last_second_by_the_instant() {
+    for limit_max in [31, 4095, 1_000_000] {
+        let window = RateWindow::new(cps(10), cps(15), RatePolicy::Strict);
+        let start = Tick(SECOND * 5 + 123_456);
+        for call in 0..10 {
+            assert!(window.take(start.plus_millis(call * 90), 0));
+        }
+        let now = start.plus_millis(950);
+        let next = window.successor(cps(20), cps(limit_max), RatePolicy::Strict, now);
+        assert_eq!((next.used(now), next.limit(), next.limit_max()), (10, cps(20), cps(limit_max)));
+        assert_eq!((0..20).filter(|_| next.take(now, 0)).count(), 10);
+        assert!(!next.take(start.plus_millis(999), 0));
+        assert!(next.take(start.plus_millis(1002), 0), "the first one's second is over, {limit_max}");
+        assert!(!next.take(start.plus_millis(1089), 0) && next.take(start.plus_millis(1092), 0));
+    }
+}
+
+#[test]
+fn a_successor_of_a_log_that_has_lost_some_counts_as_many_as_there_may_have_been() {
+    let window = RateWindow::new(cps(10), cps(15), RatePolicy::Strict);
+    let start = Tick::from_secs(7);
+    (0..40).for_each(|call| window.force(start.plus_millis(call * 10)));
+    let now = start.plus_millis(400);
+    let next = window.successor(cps(100), cps(127), RatePolicy::Strict, now);
+    // It holds the last sixteen, the oldest of them at 240 ms; the others were before that.
+    assert!(!next.take(start.plus_millis(1239), 0));
+    assert_eq!((0..100).filter(|_| next.take(start.plus_millis(1241), 0)).count(), 100 - 15);
+}
+
+#[test]
+fn a_successor_by_another_policy_starts_full() {
+    let burst = RatePolicy::Burst(5);
+    for (before, after) in [(RatePolicy::Strict, burst), (burst, RatePolicy::Strict), (burst, RatePolicy::Burst(6))] {
+        let window = RateWindow::new(cps(10), cps(15), before);
+        let now = Tick::from_secs(7);
+        let next = window.successor(cps(10), cps(15), after, now);
+        assert!(!next.take(now.plus_millis(999), 0), "{before:?}, {after:?}");
+        assert!(next.take(now.plus_millis(1101), 0));
+    }
+}
+
+#[test]
+fn the_room_of_a_window_is_what_its_memory_serves() {
+    let room = |limit| RateWindow::room(cps(limit), RatePolicy::Strict).get();
+    assert_eq!([0, 1, 15, 16, 2047, 2048, 4095].map(room), [0, 1, 15, 31, 2047, 4095, 4095]);
+    assert_eq!(room(4096), crate::units::CALL_RATE_MAX);
+    assert_eq!(RateWindow::room(cps(5), RatePolicy::Burst(3)).get(), crate::units::CALL_RATE_MAX);
+}
