@@ -1,6 +1,6 @@
 //! The decision of one ADMIT. The order of its steps is the law of this program: refuse cheaply first, take the rate last.
 
-use super::entry::{Step, flag, number, state, stored};
+use super::entry::{Entry, Step, flag, number, state, stored};
 use super::policy::Mode;
 use super::pools::NodePool;
 use super::record::{Journal, Record};
@@ -59,8 +59,7 @@ impl<J: Journal> Shard<J> {
                 state::RELEASED => {
                     // 3. The same or an older attempt comes too late; a newer one follows a challenge. What it does not pay
                     // again is what was paid: the same trunk's license, and the same tenant's.
-                    let same = entry.trunk == stored(names.trunk) && entry.tenant == stored(names.tenant);
-                    rate_paid = same && !registration && !entry.has(flag::NEXT_PAYS);
+                    rate_paid = goes_by(entry, names) && !registration && !entry.has(flag::NEXT_PAYS);
                     if admit.emergency {
                         // Never refused.
                     } else if entry.seq().zip(admit.seq).is_some_and(|(released, asked)| asked <= released) {
@@ -254,6 +253,9 @@ impl<J: Journal> Shard<J> {
             Ok(true) => {
                 self.tally.offer(NodePool::Rate, 1, 0);
                 self.journal_stamp(scene, names);
+                // Paid at another trunk, it leaves none free at the call's own.
+                let entry = self.table.entry_mut(place);
+                entry.set(flag::NEXT_PAYS, !goes_by(entry, names));
             }
             Ok(false) => {}
             Err(cause) => {
@@ -268,7 +270,6 @@ impl<J: Journal> Shard<J> {
         let entry = self.table.entry_mut(place);
         entry.admitted = scene.step;
         entry.repeats = 0;
-        entry.flags &= !flag::NEXT_PAYS;
         if admit.seq.is_some() {
             entry.set_seq(admit.seq);
         }
@@ -366,6 +367,11 @@ impl<J: Journal> Shard<J> {
         }
         admitted(Cause::Ok, lease_s)
     }
+}
+
+/// Whether an attempt names the trunk and the tenant of the entry.
+fn goes_by(entry: &Entry, names: &Names) -> bool {
+    entry.trunk == stored(names.trunk) && entry.tenant == stored(names.tenant)
 }
 
 fn base_flags(admit: &Admit<'_>) -> u16 {

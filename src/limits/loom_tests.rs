@@ -1,4 +1,4 @@
-//! Every interleaving of the smallest stories that pools, tiers, the watermark and the verdict can go wrong in.
+//! Every interleaving of the smallest stories that pools, tiers, the watermark, the low-water flag and the verdict can go wrong in.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -150,5 +150,91 @@ fn loom_a_verdict_that_is_seen_brings_the_resize_that_came_before_it() {
         }
         agent.join().unwrap();
         assert_eq!(shared.1.get().calls, Some(VerdictCause::Enforced));
+    });
+}
+
+/// Runs two acts on two threads, with either as the spawned one; see `rate_window::loom_tests`.
+fn on_two_threads<A: 'static, B: 'static>(
+    low: &Arc<LowWater>,
+    swapped: bool,
+    first: impl FnOnce(&LowWater) -> A + 'static,
+    second: impl FnOnce(&LowWater) -> B + 'static,
+) -> (A, B) {
+    let shared = Arc::clone(low);
+    if swapped {
+        let thread = thread::spawn(move || second(&shared));
+        let first = first(low);
+        (first, thread.join().unwrap())
+    } else {
+        let thread = thread::spawn(move || first(&shared));
+        let second = second(low);
+        (thread.join().unwrap(), second)
+    }
+}
+
+#[test]
+fn loom_of_two_who_raise_the_low_water_flag_one_wakes_the_slow_path() {
+    for swapped in [false, true] {
+        explore(move || {
+            let low = Arc::new(LowWater::default());
+            low.arm(1);
+            let (first, second) = on_two_threads(&low, swapped, LowWater::raise, LowWater::raise);
+            assert!(first != second);
+            assert_eq!((low.mark(), low.take_raised(), low.take_raised()), (None, true, false));
+        });
+    }
+}
+
+#[test]
+fn loom_a_raise_that_meets_the_slow_path_is_told_once_or_leaves_the_flag_armed() {
+    for swapped in [false, true] {
+        explore(move || {
+            let low = Arc::new(LowWater::default());
+            low.arm(1);
+            let look = |low: &LowWater| {
+                let told = low.take_raised();
+                low.arm(2);
+                told
+            };
+            let (raised, told) = on_two_threads(&low, swapped, LowWater::raise, look);
+            assert!(raised, "it was armed, before and after");
+            assert!(told != low.take_raised(), "told once: at this look, or at the next");
+            // Armed again, unless the raise came behind that.
+            assert!(low.mark() == Some(2) || (low.mark().is_none() && !told));
+            assert_eq!(low.raise(), low.take_raised());
+        });
+    }
+}
+
+#[test]
+fn loom_who_arms_while_nobody_is_watched_for_is_told_of_the_next_raise_at_the_latest() {
+    for swapped in [false, true] {
+        explore(move || {
+            let low = Arc::new(LowWater::default());
+            let (raised, ()) = on_two_threads(&low, swapped, LowWater::raise, |low| low.arm(1));
+            assert_eq!(low.take_raised(), raised);
+            assert_eq!(low.raise(), !raised, "what came too early leaves it armed");
+            assert_eq!((low.take_raised(), low.mark()), (!raised, None));
+        });
+    }
+}
+
+#[test]
+fn loom_who_sees_the_low_water_flag_sees_what_was_counted_before_it() {
+    use crate::sync::{AtomicU32, Ordering};
+    explore(|| {
+        let shared = Arc::new((AtomicU32::new(0), LowWater::default()));
+        shared.1.arm(1);
+        let refusing = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.0.store(1, Ordering::Relaxed);
+                assert!(shared.1.raise());
+            })
+        };
+        if shared.1.take_raised() {
+            assert_eq!(shared.0.load(Ordering::Relaxed), 1);
+        }
+        refusing.join().unwrap();
     });
 }

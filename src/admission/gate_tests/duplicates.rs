@@ -289,3 +289,19 @@ fn a_challenged_emergency_call_takes_no_second_license() {
     assert_eq!(rig.cause(&emergency(2)), Cause::Emergency);
     assert_eq!(rig.used("cps"), 1);
 }
+
+#[test]
+fn a_later_attempt_that_paid_on_another_trunk_leaves_none_free_on_the_calls_own() {
+    let limits = GroupLimits { cps: Some(Cps::saturating(10)), sessions: None };
+    let trunks = ["t", "u"].map(|trunk| (trunk.to_owned(), limits));
+    let rig = Rig::new(Policy { trunks: trunks.into(), ..open_policy() });
+    let by = |trunk, seq| Admit { trunk: Some(name(trunk)), ..call_with_seq("a", seq) };
+    rig.admit(&by("t", 1));
+    rig.release("a");
+    rig.admit(&by("t", 2));
+    assert_eq!(rig.used("trunk-cps:t"), 1, "the challenged attempt comes again for free, once");
+    rig.admit(&by("u", 3));
+    rig.release("a");
+    rig.admit(&by("t", 4));
+    assert_eq!((rig.used("trunk-cps:t"), rig.used("trunk-cps:u"), rig.used("cps")), (2, 1, 3));
+}

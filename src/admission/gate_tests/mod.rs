@@ -1,5 +1,6 @@
 //! The gate's rules, as sentences.
 
+mod account;
 mod duplicates;
 mod laws;
 mod leases;

@@ -100,3 +100,21 @@ fn a_later_attempt_that_enforcement_would_refuse_is_counted_and_passes() {
     assert_eq!(rig.cause(&call_with_seq("a", 2)), Cause::Ok);
     assert_eq!((would_refuse(&rig, Cause::Cps), rig.live()), (1, 1));
 }
+
+#[test]
+fn an_attempt_that_shadow_mode_would_refuse_leaves_none_free() {
+    let mut rig = Rig::new(policy(Mode::Shadow));
+    rig.admit(&call_with_seq("a", 1));
+    rig.release("a");
+    rig.admit(&call_with_seq("a", 2));
+    assert_eq!(rig.used("cps"), 1, "the challenged attempt comes again for free, once");
+    for text in ["b", "c", "d", "e"] {
+        rig.admit(&call(text));
+    }
+    rig.admit(&call_with_seq("a", 3));
+    assert_eq!(would_refuse(&rig, Cause::Cps), 1);
+    rig.pass(2);
+    rig.release("a");
+    rig.admit(&call_with_seq("a", 4));
+    assert_eq!(rig.used("cps"), 1, "it pays");
+}
