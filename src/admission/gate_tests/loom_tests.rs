@@ -19,7 +19,7 @@ fn take(gate: &Gate, text: &str, now: Now) -> u32 {
 
 fn explore(story: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
+    model.preemption_bound = Some(3);
     model.max_branches = 20_000;
     model.check(story);
 }
@@ -41,8 +41,8 @@ fn loom_who_takes_while_a_window_is_replaced_is_in_the_new_one() {
             let journals = vec![(); usize::from(shards)];
             let gate = Arc::new(Gate::new(policy(LIMITS[0]), bounds, hash_key(), 1, journals));
             let shared = Arc::clone(&gate);
-            let taker = |gate: &Gate| take(gate, "a", now) + take(gate, "b", now);
-            let raise = |gate: &Gate| gate.set_policy(policy(LIMITS[1]), now).unwrap();
+            let taker = move |gate: &Gate| take(gate, "a", now) + take(gate, "b", now);
+            let raise = move |gate: &Gate| gate.set_policy(policy(LIMITS[1]), now).unwrap();
             let taken = if taker_spawned {
                 let taker = thread::spawn(move || taker(&shared));
                 raise(&gate);
