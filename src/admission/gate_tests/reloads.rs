@@ -67,6 +67,17 @@ fn more_emergencies_than_a_trunks_window_remembers_count_as_a_full_one_when_it_i
 }
 
 #[test]
+fn a_trunk_whose_last_second_is_not_known_starts_full_however_far_it_is_raised() {
+    let mut rig = rig(policy(10));
+    rig.gate.fill_windows(rig.now);
+    rig.pass_millis(500);
+    rig.gate.set_policy(policy(100), rig.now).unwrap();
+    assert_eq!(admitted(&rig.gate, "a", 1, rig.now), 0);
+    rig.pass_millis(501);
+    assert_eq!(admitted(&rig.gate, "b", 101, rig.now), 100);
+}
+
+#[test]
 fn a_window_by_another_policy_starts_full_from_the_latest_call_on_whichever_clock_that_was_told_by() {
     let strict = Policy { rate: Some(Cps::saturating(10)), ..policy(10) };
     let bursting = Policy { rate_policy: RatePolicy::Burst(10), ..strict.clone() };

@@ -243,11 +243,7 @@ impl RateWindow {
     /// Starts full: nothing is admitted until a second has passed. For a start whose last second isn't known.
     pub fn fill(&self, now: Tick) {
         match &self.algorithm {
-            Algorithm::StampLog(window) => {
-                for _ in 0..self.limit_max.get() {
-                    window.force(now);
-                }
-            }
+            Algorithm::StampLog(window) => window.fill(now),
             Algorithm::Buckets(window) => window.fill(self.limit_max.get(), now),
             Algorithm::Burst(window) => window.fill(now),
         }

@@ -179,6 +179,11 @@ impl StampLog {
         self.update(now, Sight::admitted);
     }
 
+    /// Fills the whole log, so that a successor knows too that there may have been more.
+    pub(super) fn fill(&self, now: Tick) {
+        self.log.iter().for_each(|_| self.force(now));
+    }
+
     pub(super) fn used(&self, now: Tick) -> u32 {
         let mut word = self.load();
         loop {
