@@ -5,6 +5,7 @@ mod laws;
 mod leases;
 mod limits;
 mod loans;
+mod memories;
 mod restarts;
 mod shadow;
 mod threads;

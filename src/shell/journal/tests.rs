@@ -95,7 +95,9 @@ fn without_numbers(records: Vec<Record>) -> Vec<Record> {
         }
         Record::Stamp { at, .. } => Some(Record::Stamp { at, trunk: None, tenant: None }),
         Record::Name { .. } | Record::ProxyEpoch { .. } => None,
-        other @ (Record::SnapshotBegin | Record::Lease { .. } | Record::Ended { .. }) => Some(other),
+        other @ (Record::SnapshotBegin | Record::Lease { .. } | Record::Ended { .. } | Record::Buried { .. }) => {
+            Some(other)
+        }
     };
     records.into_iter().filter_map(strip).collect()
 }
