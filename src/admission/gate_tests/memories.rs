@@ -104,9 +104,9 @@ fn of_a_flood_of_unknown_ids_a_restart_brings_back_the_latest_that_fit() {
     let recovery = rig.gate.recover(flood, 0, rig.now);
     assert_eq!(rig.used("memories"), BOUNDS.memories_max);
     assert!(recovery.buried <= 2 * BOUNDS.memories_max, "{recovery:?}");
-    let kept = snapshot(&rig).into_iter().filter_map(|record| match record {
-        Record::Buried { key, .. } => Some(key.low),
-        _ => None,
+    let kept = snapshot(&rig).into_iter().filter_map(|record| {
+        let Record::Buried { key, .. } = record else { return None };
+        Some(key.low)
     });
     assert_eq!(kept.min(), Some(20_000 - u64::from(BOUNDS.memories_max)));
 }
