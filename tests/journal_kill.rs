@@ -1,5 +1,5 @@
 //! A sidecar killed at any moment: every call whose answer was sent is known again, and every call whose release was
-//! answered is not.
+//! answered is not; nor is one whose release came first.
 //!
 //! A child process runs a gate on a journal and says on its standard output which operations were answered. The parent
 //! kills it after a number of them that differs each time, recovers, and compares. The next child goes on with the same
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use callgate::admission::{Admit, Answer, Bounds, CallId, Gate, Policy, Request};
+use callgate::admission::{Admit, Answer, Bounds, CallId, Cause, Gate, Leases, Policy, Request};
 use callgate::shell::clock::Clock;
 use callgate::shell::journal::{self, DamageKind, Host, JournalConfig, ShardJournal};
 use callgate::units::HashKey;
@@ -29,15 +29,30 @@ fn config(dir: &Path) -> JournalConfig {
 }
 
 fn gate(journals: Vec<ShardJournal>) -> Gate<ShardJournal> {
-    let policy = Policy { rate: None, ..Policy::default() };
+    // Tombstones that no round outlives.
+    let leases = Leases { tombstone_s: 3600, ..Leases::default() };
+    let policy = Policy { rate: None, leases, ..Policy::default() };
     Gate::new(policy, Bounds::default(), HashKey::from_bytes([7; 16]), 1, journals)
 }
 
-/// Operation `number` of a round: calls are admitted, and two of three released soon after.
-fn operation(round: u64, number: u64) -> (String, bool) {
-    match number % 5 {
-        2 | 4 => (format!("call-{round}-{}", number - 2), false),
-        _ => (format!("call-{round}-{number}"), true),
+/// What an operation asks, and what its id is known as behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Admitted: live.
+    Live,
+    /// Released.
+    Gone,
+    /// Released before its call came: that comes late.
+    Late,
+}
+
+/// Operation `number` of a round: calls are admitted, two of three are released soon after, and some releases come first.
+fn operation(round: u64, number: u64) -> (String, Known) {
+    match number % 6 {
+        2 => (format!("call-{round}-{}", number - 2), Known::Gone),
+        4 => (format!("call-{round}-{}", number - 1), Known::Gone),
+        5 => (format!("call-{round}-{number}"), Known::Late),
+        _ => (format!("call-{round}-{number}"), Known::Live),
     }
 }
 
@@ -53,9 +68,12 @@ fn child_that_answers_until_it_is_killed() {
     let keeper = opened.keeper.start(source, opened.replay.report(), |_| {}).expect("it starts");
     let mut out = std::io::stdout().lock();
     for number in 0_u64.. {
-        let (id, admit) = operation(round, number);
+        let (id, known) = operation(round, number);
         let id = CallId::new(id.as_bytes()).expect("an id");
-        let request = if admit { Request::Admit(Admit::call(id)) } else { Request::Release { id, seq: None } };
+        let request = match known {
+            Known::Live => Request::Admit(Admit::call(id)),
+            Known::Gone | Known::Late => Request::Release { id, seq: None },
+        };
         gate.run(&[request], Clock.now(), |answer| match answer {
             Answer::Decision(decision) => assert!(decision.admitted, "{decision:?}"),
             Answer::Known(_) => {}
@@ -74,7 +92,7 @@ fn child_that_answers_until_it_is_killed() {
 #[test]
 fn every_answered_call_is_known_after_a_kill_at_any_moment() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut expected: BTreeMap<String, bool> = BTreeMap::new();
+    let mut expected: BTreeMap<String, Known> = BTreeMap::new();
     let mut answered_total = 0;
     // A torn tail stays in its segment, and is reported at each recovery, until that segment is compacted away.
     let mut torn_before = BTreeSet::new();
@@ -108,8 +126,8 @@ fn every_answered_call_is_known_after_a_kill_at_any_moment() {
         let answered = answered.expect("the child answered something");
         answered_total += answered;
         for number in 0..=answered {
-            let (id, live) = operation(round, number);
-            expected.insert(id, live);
+            let (id, known) = operation(round, number);
+            expected.insert(id, known);
         }
         // What came after the last answer may or may not have happened.
         for number in answered + 1..answered + 2 {
@@ -125,9 +143,14 @@ fn every_answered_call_is_known_after_a_kill_at_any_moment() {
         assert!(report.damage.iter().all(|damage| damage.kind == DamageKind::Tail), "{:?}", report.damage);
         torn_before = torn;
         assert_eq!(recovery.dropped, 0);
-        for (id, live) in &expected {
-            let found = gate.call(CallId::new(id.as_bytes()).expect("an id"), Clock.now());
-            assert_eq!(found.is_some(), *live, "round {round}, {id}");
+        for (id, known) in &expected {
+            let id = CallId::new(id.as_bytes()).expect("an id");
+            let found = gate.call(id, Clock.now());
+            assert_eq!(found.is_some(), *known == Known::Live, "round {round}, {id:?}");
+            if *known == Known::Late {
+                let cause = gate.admit(&Admit::call(id), Clock.now()).cause;
+                assert_eq!(cause, Cause::Late, "round {round}, {id:?}");
+            }
             assert!(found.is_none_or(|call| call.suspect), "a recovered call is suspect");
         }
     }

@@ -5,9 +5,11 @@
 //! and so the answers, differ from run to run.
 //!
 //! The clients judge from outside, and only what they know for certain: an admission's moment lies between its question
-//! and its answer, so a second held too many only if that many of both lie wholly within it.
+//! and its answer, so a second held too many only if that many of both lie wholly within it. Which attempts behind a
+//! release paid follows from the gate's rule, as far as the client can know in which of the sidecar's lives they were
+//! answered.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -34,6 +36,57 @@ struct Call {
     /// When its lease began at the earliest, and how long it is.
     touched: Instant,
     lease: Duration,
+    paid: Paid,
+}
+
+/// The sidecar's lives, counted from outside.
+#[derive(Debug, Default)]
+struct Lives {
+    /// Counted before a life is ended: an answer read before came from this one at the latest.
+    ended: AtomicU64,
+    /// Counted after a new one answers: a question asked behind comes to this one at the earliest.
+    begun: AtomicU64,
+}
+
+impl Lives {
+    fn latest(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    fn earliest(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// Whether a call's last attempt took a calls-per-second license, and in which life at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Paid {
+    how: How,
+    life: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Paid,
+    Free,
+    /// The sidecar may have been killed in between.
+    Unknown,
+}
+
+impl Paid {
+    /// What is known of an attempt that was admitted behind the release of this one, asked in the life `asked` at the earliest,
+    /// answered in `answered` at the latest; `released`: the call was surely there to release.
+    ///
+    /// Behind one that paid it is free, once; behind a free one it pays; and a restarted sidecar lets none off.
+    fn then(self, released: bool, asked: u64, answered: u64) -> Self {
+        let how = match self.how {
+            _ if asked > self.life => How::Paid,
+            How::Free => How::Paid,
+            How::Paid if released && answered == self.life => How::Free,
+            How::Paid | How::Unknown => How::Unknown,
+        };
+        Self { how, life: answered }
+    }
 }
 
 /// What one proxy did and saw.
@@ -42,6 +95,9 @@ struct Story {
     /// Question and answer of each admission that took a calls-per-second license.
     admitted: Vec<(Instant, Instant)>,
     refused: u64,
+    /// Attempts behind a release that surely took a license, and that surely took none.
+    challenges_paid: u64,
+    challenges_free: u64,
     lost: u64,
     resyncs: u64,
     epochs: u64,
@@ -58,6 +114,7 @@ struct Proxy<'a> {
     epoch: u64,
     story: Story,
     stop: &'a AtomicBool,
+    lives: &'a Lives,
 }
 
 impl Proxy<'_> {
@@ -117,7 +174,8 @@ impl Proxy<'_> {
         if admitted {
             assert_eq!(cause, "ok", "a new call");
             self.story.admitted.push((asked, answered));
-            self.calls.push(Call { id, seq: 1, touched: asked, lease: SETUP });
+            let paid = Paid { how: How::Paid, life: self.lives.latest() };
+            self.calls.push(Call { id, seq: 1, touched: asked, lease: SETUP, paid });
         } else {
             assert_eq!(cause, "cps", "nothing else is limited");
             self.story.refused += 1;
@@ -130,11 +188,16 @@ impl Proxy<'_> {
 
     fn retransmit(&mut self, at: usize) {
         let (id, seq, sure) = (self.calls[at].id.clone(), self.calls[at].seq, self.sure(at));
-        if let Some((admitted, cause, ..)) = self.admit(&id, seq) {
+        if let Some((admitted, cause, asked, answered)) = self.admit(&id, seq) {
             assert!(
                 !sure || (admitted && cause == "duplicate"),
                 "a retransmission of {id} was answered {admitted}, {cause}"
             );
+            if admitted && cause == "ok" {
+                // Its lease had ended: a call like any new one.
+                self.story.admitted.push((asked, answered));
+                self.calls[at].paid = Paid { how: How::Paid, life: self.lives.latest() };
+            }
         }
     }
 
@@ -153,26 +216,45 @@ impl Proxy<'_> {
         }
     }
 
-    fn release(&mut self, at: usize) {
+    /// Whether it surely was there to release.
+    fn release(&mut self, at: usize) -> bool {
         let sure = self.sure(at);
         let Call { id, seq, .. } = self.calls.swap_remove(at);
         let words = ["RELEASE", &id, "SEQ", &seq.to_string()];
         match self.ask(&words) {
-            Some(reply) => assert!(!sure || reply.integer() == 1, "{id} is live, and was not there to release"),
+            Some(reply) => {
+                assert!(!sure || reply.integer() == 1, "{id} is live, and was not there to release");
+                reply.integer() == 1
+            }
             // It may have been heard: said again, it releases at most what is left.
-            None => drop(self.insist(&words)),
+            None => self.insist(&words).integer() == 1,
         }
     }
 
-    /// Challenged: the attempt ends and comes again with the next number, which takes no second license.
+    /// Challenged: the attempt ends and comes again with the next number, which takes no second license; but a third one does.
     fn challenge(&mut self, at: usize) {
-        let (id, seq) = (self.calls[at].id.clone(), self.calls[at].seq);
-        self.release(at);
-        let asked = Instant::now();
-        if let Some((true, ..)) = self.admit(&id, seq + 1) {
-            self.calls.push(Call { id, seq: seq + 1, touched: asked, lease: SETUP });
+        let Call { id, seq, paid: before, .. } = &self.calls[at];
+        let (id, seq, before) = (id.clone(), seq + 1, *before);
+        let released = self.release(at);
+        let life = self.lives.earliest();
+        let Some((admitted, cause, asked, answered)) = self.admit(&id, seq) else {
+            self.insist(&["RELEASE", &id, "SEQ", &seq.to_string()]);
+            return;
+        };
+        let paid = before.then(released, life, self.lives.latest());
+        if admitted {
+            match paid.how {
+                How::Paid => {
+                    self.story.admitted.push((asked, answered));
+                    self.story.challenges_paid += 1;
+                }
+                How::Free => self.story.challenges_free += 1,
+                How::Unknown => {}
+            }
+            self.calls.push(Call { id, seq, touched: asked, lease: SETUP, paid });
         } else {
-            self.insist(&["RELEASE", &id, "SEQ", &(seq + 1).to_string()]);
+            assert!(cause == "cps" && paid.how != How::Free, "{id}: attempt {seq} is free, and was refused: {cause}");
+            self.story.refused += 1;
         }
     }
 
@@ -211,6 +293,10 @@ impl Proxy<'_> {
             self.story.resyncs += 1;
             for call in &mut self.calls {
                 call.touched = call.touched.min(touched);
+                if adopted > 0 {
+                    // Which one, it doesn't say; and what it adopts paid nothing.
+                    call.paid.how = How::Unknown;
+                }
             }
         } else {
             self.connection = None;
@@ -226,7 +312,7 @@ impl Proxy<'_> {
                 (0..400, _) => self.new_call(),
                 (400..480, Some(at)) => self.retransmit(at),
                 (480..640, Some(at)) => self.confirm(at),
-                (640..930, Some(at)) => self.release(at),
+                (640..930, Some(at)) => drop(self.release(at)),
                 (930..960, Some(at)) => self.challenge(at),
                 (960..975, Some(at)) => {
                     // A BYE that never came.
@@ -301,6 +387,7 @@ fn after_random_calls_and_kills_nothing_is_leaked_and_no_second_was_above_the_li
     let mut sidecar = Sidecar::start(&lane, &settings);
     let stop = AtomicBool::new(false);
     let socket = sidecar.data_dir().join("callgate.sock");
+    let lives = Lives::default();
     let mut kills = 0;
 
     let stories: Vec<Story> = std::thread::scope(|scope| {
@@ -316,6 +403,7 @@ fn after_random_calls_and_kills_nothing_is_leaked_and_no_second_was_above_the_li
                     epoch: 0,
                     story: Story::default(),
                     stop: &stop,
+                    lives: &lives,
                 };
                 scope.spawn(|| proxy.run())
             })
@@ -329,8 +417,10 @@ fn after_random_calls_and_kills_nothing_is_leaked_and_no_second_was_above_the_li
                 break;
             }
             std::thread::sleep(pause);
+            lives.ended.fetch_add(1, Ordering::SeqCst);
             sidecar.kill();
             sidecar.restart(&lane);
+            lives.begun.fetch_add(1, Ordering::SeqCst);
             kills += 1;
         }
         stop.store(true, Ordering::Relaxed);
@@ -352,8 +442,10 @@ fn after_random_calls_and_kills_nothing_is_leaked_and_no_second_was_above_the_li
     let peak = proven_peak(&mut admitted);
     let sum = |number: fn(&Story) -> u64| stories.iter().map(number).sum::<u64>();
     eprintln!(
-        "soak: {} admitted, {} refused, {} lost, {} resyncs, {} proxy restarts, {kills} sidecar kills, {} broken questions; at most {peak} in a second; at the end {counts:?}",
+        "soak: {} admitted ({} behind a release; {} such were free), {} refused, {} lost, {} resyncs, {} proxy restarts, {kills} sidecar kills, {} broken questions; at most {peak} in a second; at the end {counts:?}",
         admitted.len(),
+        sum(|story| story.challenges_paid),
+        sum(|story| story.challenges_free),
         sum(|story| story.refused),
         sum(|story| story.lost),
         sum(|story| story.resyncs),
@@ -369,4 +461,28 @@ fn after_random_calls_and_kills_nothing_is_leaked_and_no_second_was_above_the_li
 fn rand_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one("soak")
+}
+
+/// What this judge counts of one call that is challenged over and over, all attempts admitted: each is asked and answered
+/// in these lives.
+fn counted(lives: &[(u64, u64)]) -> usize {
+    let mut paid = Paid { how: How::Paid, life: 0 };
+    let mut counted = 1;
+    for (asked, answered) in lives {
+        paid = paid.then(true, *asked, *answered);
+        counted += usize::from(paid.how == How::Paid);
+    }
+    counted
+}
+
+#[test]
+fn a_gate_that_lets_a_chain_of_challenged_attempts_pass_for_free_is_caught() {
+    assert_eq!(counted(&[(0, 0); 11]), 6, "each second one pays");
+    assert_eq!(counted(&[(0, 0), (1, 1), (1, 1), (2, 2)]), 3, "and each first one behind a restart");
+    assert_eq!(counted(&[(0, 1), (1, 1)]), 1, "a kill in between leaves nothing to be sure of");
+    assert_eq!(counted(&[(0, 1), (1, 1), (2, 2)]), 2, "until the next");
+    // By its own count that gate took a license a call; in one second that was 240, and the limit is 100.
+    let start = Instant::now();
+    let mut admitted = vec![(start, start + Duration::from_millis(900)); 40 * counted(&[(0, 0); 11])];
+    assert_eq!(proven_peak(&mut admitted), 240);
 }

@@ -4,6 +4,7 @@ use super::entry::{Entry, Step, flag, number, state, stored};
 use super::policy::Mode;
 use super::pools::NodePool;
 use super::record::{Journal, Record};
+use super::recover::buried_record;
 use super::request::{Admit, Cause, Decision, Kind};
 use super::resources::{Held, Wants};
 use super::shard::{Exit, Names, Opening, Scene, Shard, lease_of};
@@ -239,6 +240,14 @@ impl<J: Journal> Shard<J> {
 
     /// A later attempt of an open call: pays the rates, never a second session; refused, the call stays live.
     fn admit_attempt(&mut self, scene: &Scene<'_>, place: u32, admit: &Admit<'_>, names: &Names) -> Decision {
+        let enforced = scene.settings.policy.mode == Mode::Enforce;
+        if !admit.emergency
+            && enforced
+            && let Some(decision) = self.remembered_attempt(scene, place, admit.seq)
+        {
+            self.tally.refusals_repeated += 1;
+            return decision;
+        }
         let wants = wants(scene, admit, names, false);
         let (resources, tick) = (scene.resources, scene.now.tick);
         let paid = if admit.emergency {
@@ -260,8 +269,10 @@ impl<J: Journal> Shard<J> {
             Ok(false) => {}
             Err(cause) => {
                 self.tally.wanted(cause, None, 0);
-                if scene.settings.policy.mode == Mode::Enforce {
-                    return self.count_refusal(scene, cause);
+                if enforced {
+                    let decision = self.count_refusal(scene, cause);
+                    self.remember_attempt(scene, place, admit.seq, decision);
+                    return decision;
                 }
                 self.count_would_refuse(cause);
             }
@@ -450,7 +461,14 @@ impl<J: Journal> Shard<J> {
         if let Some((place, evicted)) = self.table.add_memory(key, Memory::Tombstone, ends, scene.step) {
             self.table.entry_mut(place).set_seq(seq);
             self.tally.memories_evicted += u64::from(evicted);
+            self.journal_tombstone(place);
         }
+    }
+
+    /// Journals a tombstone whole: what comes behind a restart is late too.
+    fn journal_tombstone(&mut self, place: u32) {
+        let record = buried_record(self.table.entry(place));
+        self.journal.append(&record);
     }
 
     /// A RELEASE that meets a memory: there is nothing to release. But that of a later attempt, which overtook it, is remembered.
@@ -458,7 +476,10 @@ impl<J: Journal> Shard<J> {
         let entry = self.table.entry(place);
         let memo = entry.has(flag::MEMO_HAS_SEQ).then_some(entry.memo_seq);
         match entry.state {
-            state::TOMBSTONE if seq > entry.seq() => self.table.entry_mut(place).set_seq(seq),
+            state::TOMBSTONE if seq > entry.seq() => {
+                self.table.entry_mut(place).set_seq(seq);
+                self.journal_tombstone(place);
+            }
             state::REFUSED if memo.zip(seq).is_some_and(|(memo, seq)| seq > memo) => {
                 self.table.remove(place);
                 self.bury(scene, key, seq);

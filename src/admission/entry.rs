@@ -78,7 +78,7 @@ pub(crate) mod flag {
     pub(crate) const HAS_SEQ: u16 = 1 << 12;
     /// A re-attempt behind its release pays: this attempt took no calls-per-second license itself.
     pub(crate) const NEXT_PAYS: u16 = 1 << 13;
-    /// A memory that also holds a refusal: `memo_*`.
+    /// A memory that also holds a refusal: `memo_*`. A live call: that of a later attempt may stand beside it.
     pub(crate) const HAS_MEMO: u16 = 1 << 14;
     /// `memo_seq` holds a number.
     pub(crate) const MEMO_HAS_SEQ: u16 = 1 << 15;

@@ -5,7 +5,11 @@
 use crate::units::{CallKey, Tick};
 
 /// Version of the record encoding. A newer sidecar reads older versions; an older one refuses newer ones.
-pub const RECORD_VERSION: u16 = 1;
+///
+/// | version | what is new |
+/// |---|---|
+/// | 2 | [`Record::Buried`] |
+pub const RECORD_VERSION: u16 = 2;
 
 /// The longest encoded record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 160;
@@ -77,7 +81,7 @@ pub const FLAG_SUSPECT: u16 = 1 << 9;
 /// One journal record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// The snapshot begins: forget every live call read so far (names and rate stamps stay).
+    /// The snapshot begins: forget every live call and tombstone read so far (names and rate stamps stay).
     SnapshotBegin,
     /// A name, by the number that later records use.
     Name {
@@ -131,6 +135,15 @@ pub enum Record {
         trunk: Option<u16>,
         /// At this tenant too.
         tenant: Option<u16>,
+    },
+    /// A release came before its call, or that of a later attempt did: a tombstone stands.
+    Buried {
+        /// The call.
+        key: CallKey,
+        /// When the tombstone goes.
+        ends_at: Tick,
+        /// The attempt's number.
+        seq: Option<u32>,
     },
 }
 

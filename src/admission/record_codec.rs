@@ -13,6 +13,7 @@
 //! | 5 | `Lease`: bits u8, key 16, at u64, lease_ends_at u64, lease_s u32, seq u32 | 42 |
 //! | 6 | `Ended`: bits u8, key 16, at u64 | 26 |
 //! | 7 | `Stamp`: bits u8, at u64, trunk u16, tenant u16 | 14 |
+//! | 8 | `Buried`, from version 2 on: bits u8, key 16, ends_at u64, seq u32 | 30 |
 
 use super::record::{LiveRecord, NameClass, RECORD_BYTES_MAX, RECORD_VERSION, Record};
 use super::request::NAME_BYTES_MAX;
@@ -25,6 +26,10 @@ const TAG_LIVE: u8 = 4;
 const TAG_LEASE: u8 = 5;
 const TAG_ENDED: u8 = 6;
 const TAG_STAMP: u8 = 7;
+const TAG_BURIED: u8 = 8;
+
+/// The version that brought `Buried`.
+const BURIED_SINCE: u16 = 2;
 
 /// Bytes of an encoded `Live` record: with a frame's header, at most one cache line.
 pub const LIVE_BYTES: usize = 54;
@@ -34,6 +39,7 @@ const PROXY_EPOCH_BYTES: usize = 19;
 const LEASE_BYTES: usize = 42;
 const ENDED_BYTES: usize = 26;
 const STAMP_BYTES: usize = 14;
+const BURIED_BYTES: usize = 30;
 
 const _: () = assert!(NAME_HEAD_BYTES + NAME_BYTES_MAX <= RECORD_BYTES_MAX && LIVE_BYTES <= RECORD_BYTES_MAX);
 
@@ -58,10 +64,12 @@ pub enum DecodeError {
     #[error("a record of 0 bytes")]
     Empty,
     /// The first byte names no record.
-    #[error("first byte {found} names no record; accepted are 1 to {TAG_STAMP}")]
+    #[error("first byte {found} names no record of version {version}; accepted are 1 to {}", tag_last(*version))]
     UnknownTag {
         /// What was found.
         found: u8,
+        /// The version of the encoding.
+        version: u16,
     },
     /// More or fewer bytes than this record has.
     #[error("a record of tag {tag} has {found} bytes; it needs {expected}")]
@@ -125,6 +133,14 @@ pub fn encode(record: &Record, to: &mut [u8; RECORD_BYTES_MAX]) -> usize {
             put(to, 10, trunk.unwrap_or(0).to_le_bytes());
             put(to, 12, tenant.unwrap_or(0).to_le_bytes());
             STAMP_BYTES
+        }
+        Record::Buried { key, ends_at, seq } => {
+            to[0] = TAG_BURIED;
+            to[1] = present(*seq, HAS_SEQ);
+            put_key(to, 2, *key);
+            put(to, 18, ends_at.0.to_le_bytes());
+            put(to, 26, seq.unwrap_or(0).to_le_bytes());
+            BURIED_BYTES
         }
         Record::ProxyEpoch { proxy, epoch, at } => {
             to[0] = TAG_PROXY_EPOCH;
@@ -219,8 +235,22 @@ pub fn decode(version: u16, bytes: &[u8]) -> Result<Record, DecodeError> {
                 tenant: bits.optional(HAS_TENANT, u16_at(from, 12))?,
             })
         }
-        found => Err(DecodeError::UnknownTag { found }),
+        TAG_BURIED if version >= BURIED_SINCE => {
+            let from = sized::<BURIED_BYTES>(bytes)?;
+            let bits = Bits::read(from, HAS_SEQ)?;
+            Ok(Record::Buried {
+                key: key_at(from, 2),
+                ends_at: Tick(u64_at(from, 18)),
+                seq: bits.optional(HAS_SEQ, u32_at(from, 26))?,
+            })
+        }
+        found => Err(DecodeError::UnknownTag { found, version }),
     }
+}
+
+/// The last record that a version knows.
+const fn tag_last(version: u16) -> u8 {
+    if version >= BURIED_SINCE { TAG_BURIED } else { TAG_STAMP }
 }
 
 /// Checks the law of this module on arbitrary bytes: what decodes must encode to the same bytes. For the fuzzer.
@@ -423,6 +453,11 @@ pub(crate) mod tests {
                 trunk,
                 tenant
             }),
+            (key(), any::<u64>(), any::<Option<u32>>()).prop_map(|(key, ends, seq)| Record::Buried {
+                key,
+                ends_at: Tick(ends),
+                seq
+            }),
         ]
     }
 
@@ -448,13 +483,13 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn whatever_decodes_encodes_to_the_same_bytes(bytes in prop::collection::vec(any::<u8>(), 0..RECORD_BYTES_MAX), tag in 0_u8..9) {
-            assert_round_trip(RECORD_VERSION, &bytes);
+        fn whatever_decodes_encodes_to_the_same_bytes(bytes in prop::collection::vec(any::<u8>(), 0..RECORD_BYTES_MAX), tag in 0_u8..10, version in 1..=RECORD_VERSION) {
+            assert_round_trip(version, &bytes);
             let mut tagged = bytes;
             if let Some(first) = tagged.first_mut() { *first = tag; }
-            for length in [1, LIVE_BYTES, LEASE_BYTES, ENDED_BYTES, STAMP_BYTES, PROXY_EPOCH_BYTES] {
+            for length in [1, LIVE_BYTES, LEASE_BYTES, ENDED_BYTES, STAMP_BYTES, BURIED_BYTES, PROXY_EPOCH_BYTES] {
                 tagged.resize(length, 0);
-                assert_round_trip(RECORD_VERSION, &tagged);
+                assert_round_trip(version, &tagged);
             }
         }
 
@@ -475,6 +510,14 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_version_knows_no_record_that_came_after_it() {
+        let buried = encoded(&Record::Buried { key: CallKey { high: 1, low: 2 }, ends_at: Tick(3), seq: None });
+        let refused = decode(1, &buried).unwrap_err();
+        assert_eq!(refused.to_string(), "first byte 8 names no record of version 1; accepted are 1 to 7");
+        assert_eq!(decode(2, &buried).map(|record| encoded(&record)), Ok(buried));
+    }
+
+    #[test]
     fn a_live_record_and_its_frame_fit_in_one_cache_line() {
         assert!(encoded(&Record::Live(LiveRecord::default())).len() + 6 <= 64);
     }
@@ -483,7 +526,7 @@ pub(crate) mod tests {
     fn errors_name_what_was_found_and_what_is_accepted() {
         let told = |bytes: &[u8]| decode(RECORD_VERSION, bytes).unwrap_err().to_string();
         assert_eq!(told(&[]), "a record of 0 bytes");
-        assert_eq!(told(&[99]), "first byte 99 names no record; accepted are 1 to 7");
+        assert_eq!(told(&[99]), "first byte 99 names no record of version 2; accepted are 1 to 8");
         assert_eq!(told(&[TAG_LIVE, 0]), "a record of tag 4 has 2 bytes; it needs 54");
         assert_eq!(told(&[TAG_NAME, 9, 0, 0, b'a']), "name class 9 is not known; accepted are 1 to 4");
         assert_eq!(told(&[TAG_NAME, 1, 0, 0]), "a record of tag 2 has 4 bytes; it needs 5");

@@ -29,6 +29,8 @@ pub struct Recovery {
     pub dropped: u32,
     /// Released calls remembered again.
     pub released: u32,
+    /// Releases that came before their call, remembered again.
+    pub buried: u32,
     /// Rate stamps of the last second put back.
     pub stamps: u32,
 }
@@ -45,6 +47,10 @@ struct Replayed {
 struct Replay {
     live: HashMap<CallKey, Replayed, Xxh3Builder>,
     released: HashMap<CallKey, (Tick, Option<u32>), Xxh3Builder>,
+    /// Tombstones: when they go, and their attempts' numbers.
+    buried: HashMap<CallKey, (Tick, Option<u32>), Xxh3Builder>,
+    /// As many of them as the gate has room for. A flood of unknown ids fills a log with more.
+    buried_max: usize,
     // In order, so that one journal always gives the same numbers.
     names: BTreeMap<(u8, u16), Box<[u8]>>,
     /// The latest epoch that each proxy said, and when.
@@ -56,7 +62,10 @@ impl Replay {
     fn apply(&mut self, record: Record, moved: impl Fn(Tick) -> Tick, now: Now, released_nanos: u64) {
         let is_recent = |at: Tick, nanos: u64| now.tick.nanos_since(at) <= nanos;
         match record {
-            Record::SnapshotBegin => self.live.clear(),
+            Record::SnapshotBegin => {
+                self.live.clear();
+                self.buried.clear();
+            }
             Record::Name { class, number, name } => {
                 self.names.insert((class_number(class), number), name);
             }
@@ -75,6 +84,7 @@ impl Replay {
                     self.stamps.push((live.admitted_at, live.trunk, live.tenant));
                 }
                 self.released.remove(&live.key);
+                self.buried.remove(&live.key);
                 let epoch_at = live.proxy.and_then(|proxy| self.epochs.get(&proxy)).map(|(_, at)| *at);
                 let heard = match epoch_at {
                     Some(at) if live.flags & FLAG_HEARD != 0 => live.admitted_at.max(at),
@@ -105,6 +115,28 @@ impl Replay {
                     self.stamps.push((moved(at), trunk, tenant));
                 }
             }
+            Record::Buried { key, ends_at, seq } => {
+                let ends_at = moved(ends_at);
+                if ends_at > now.tick {
+                    self.released.remove(&key);
+                    self.buried.insert(key, (ends_at, seq));
+                    if self.buried.len() > self.buried_max.saturating_mul(2) {
+                        self.forget_oldest_buried();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves as many tombstones as there is room for, the latest.
+    fn forget_oldest_buried(&mut self) {
+        let over = self.buried.len().saturating_sub(self.buried_max);
+        let mut ends: Vec<(Tick, CallKey)> = self.buried.iter().map(|(key, (ends, _))| (*ends, *key)).collect();
+        if over < ends.len() {
+            ends.select_nth_unstable_by_key(over, |(ends, _)| *ends);
+        }
+        for (_, key) in ends.iter().take(over) {
+            self.buried.remove(key);
         }
     }
 
@@ -137,7 +169,8 @@ impl<J: Journal> Gate<J> {
         let scene = self.scene(&settings, now);
         let moved = |tick: Tick| Tick(tick.0.saturating_add_signed(offset_nanos));
         let released_nanos = u64::from(scene.leases().released_s) * NANOS_PER_SECOND;
-        let mut replay = Replay::default();
+        let buried_max = usize::try_from(self.bounds.memories_max).unwrap_or(usize::MAX);
+        let mut replay = Replay { buried_max, ..Replay::default() };
         for record in records {
             replay.apply(record, moved, now, released_nanos);
         }
@@ -159,6 +192,7 @@ impl<J: Journal> Gate<J> {
                 recovery.released += 1;
             }
         }
+        self.recover_tombstones(&scene, &replay, &mut recovery);
         self.recover_stamps(&replay, now, &mut recovery);
         // Whether the latch was closed is not known.
         self.resources.watermark.mark().close_unless_low();
@@ -255,6 +289,25 @@ impl<J: Journal> Gate<J> {
         recovery.live += 1;
     }
 
+    /// What a RELEASE announced before the restart is late behind it, for as long as it would have been.
+    fn recover_tombstones(&self, scene: &Scene<'_>, replay: &Replay, recovery: &mut Recovery) {
+        // Not longer than a new one: a clock that was set may say anything.
+        let latest = Step::after(scene.now.tick, scene.leases().tombstone_s);
+        let mut buried: Vec<_> = replay.buried.iter().map(|(key, (ends, seq))| (*ends, *key, *seq)).collect();
+        // The oldest first, as they came: it is the first to go.
+        buried.sort_unstable_by_key(|(ends, key, _)| (*ends, key.high, key.low));
+        for (ends, key, seq) in buried {
+            let ends = Step::ending(ends).min(latest);
+            let mut shard = self.shard_of(key);
+            if shard.table.find(key).is_none()
+                && let Some((place, _)) = shard.table.add_memory(key, Memory::Tombstone, ends, scene.step)
+            {
+                shard.table.entry_mut(place).set_seq(seq);
+                recovery.buried += 1;
+            }
+        }
+    }
+
     /// A restart opens no second window: the last second's admissions are in it.
     fn recover_stamps(&self, replay: &Replay, now: Now, recovery: &mut Recovery) {
         let settings = self.settings();
@@ -285,7 +338,7 @@ impl<J: Journal> Gate<J> {
         }
     }
 
-    /// Writes a piece of one shard's snapshot to `sink`: at cursor 0 the names, then live calls. Returns the next cursor, `None`
+    /// Writes a piece of one shard's snapshot to `sink`: at cursor 0 the names, then live calls, released markers and tombstones. Returns the next cursor, `None`
     /// at the end. The lock is held to copy a piece, never while `sink` runs. What changes meanwhile is in the journal, behind
     /// the snapshot's beginning, and records are absolute: replaying them over the snapshot is right whatever it caught.
     pub fn snapshot(&self, shard: usize, cursor: u64, sink: &mut dyn FnMut(&Record)) -> Option<u64> {
@@ -304,6 +357,7 @@ impl<J: Journal> Gate<J> {
             match guard.table.entry(place).state {
                 state::LIVE => records.push(guard.live_record(&self.proxies, place)),
                 state::RELEASED => records.extend(released_records(guard.table.entry(place), released_s)),
+                state::TOMBSTONE => records.push(buried_record(guard.table.entry(place))),
                 _ => {}
             }
         }
@@ -337,6 +391,11 @@ impl<J: Journal> Gate<J> {
         }
         records
     }
+}
+
+/// A tombstone.
+pub(super) const fn buried_record(entry: &Entry) -> Record {
+    Record::Buried { key: entry.key, ends_at: entry.ends.tick(), seq: entry.seq() }
 }
 
 /// A released marker, as the two records that make one.

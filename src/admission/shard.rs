@@ -240,6 +240,7 @@ impl<J: Journal> Shard<J> {
         if let Some(text) = usize::try_from(place).ok().and_then(|place| self.texts.get_mut(place)) {
             text.clear();
         }
+        let key = entry.key;
         match exit {
             Exit::Released => {
                 self.tally.released += 1;
@@ -265,6 +266,9 @@ impl<J: Journal> Shard<J> {
                 self.tally.resync_released += 1;
                 self.table.remove(place);
             }
+        }
+        if entry.has(flag::HAS_MEMO) {
+            self.hand_over_attempt(key, scene.step);
         }
     }
 
@@ -341,6 +345,41 @@ impl<J: Journal> Shard<J> {
         entry.set(flag::HAS_MEMO, true);
     }
 
+    /// Remembers that a later attempt of a live call was refused. The call's entry has no room for it: it is a memory of its own, beside the call.
+    pub(crate) fn remember_attempt(&mut self, scene: &Scene<'_>, place: u32, seq: Option<u32>, decision: Decision) {
+        let beside = beside(self.table.entry(place).key);
+        let memory = self.lookup(beside, scene.step);
+        self.remember_refusal(scene, beside, memory, seq, decision);
+        self.table.entry_mut(place).set(flag::HAS_MEMO, true);
+    }
+
+    /// The refusal of this later attempt of a live call, if its time is not over.
+    pub(crate) fn remembered_attempt(&mut self, scene: &Scene<'_>, place: u32, seq: Option<u32>) -> Option<Decision> {
+        let entry = self.table.entry(place);
+        if !entry.has(flag::HAS_MEMO) {
+            return None;
+        }
+        let memory = self.lookup(beside(entry.key), scene.step)?;
+        self.remembered_refusal(scene, memory, seq)
+    }
+
+    /// What was remembered beside a call that has ended goes on where its id is looked up now: in its marker, or by itself.
+    fn hand_over_attempt(&mut self, key: CallKey, step: Step) {
+        let Some(memory) = self.lookup(beside(key), step) else { return };
+        let Some(marker) = self.table.find(key) else {
+            self.table.rename(memory, key);
+            return;
+        };
+        let memo = *self.table.entry(memory);
+        self.table.remove(memory);
+        let marker = self.table.entry_mut(marker);
+        marker.admitted = memo.admitted;
+        marker.memo_cause = memo.memo_cause;
+        marker.memo_seq = memo.memo_seq;
+        marker.lease_s = memo.lease_s;
+        marker.flags |= memo.flags & (flag::HAS_MEMO | flag::MEMO_HAS_SEQ);
+    }
+
     /// The refusal that a memory holds for this attempt, if its time is not over.
     pub(crate) fn remembered_refusal(&self, scene: &Scene<'_>, place: u32, seq: Option<u32>) -> Option<Decision> {
         let entry = self.table.entry(place);
@@ -368,6 +407,11 @@ impl<J: Journal> Shard<J> {
         };
         Decision { admitted: false, cause, sip_status: told.sip_status, retry_after_s, lease_s: 0 }
     }
+}
+
+/// Where the refusal of a later attempt stands while the call lives: under a key that is no id's, found in the call's shard alone.
+const fn beside(key: CallKey) -> CallKey {
+    CallKey { high: !key.high, low: !key.low }
 }
 
 /// What [`Shard::open`] makes an entry from.

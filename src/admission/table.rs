@@ -254,6 +254,14 @@ impl Table {
         self.free = place + 1;
     }
 
+    /// Gives a memory another key, which has no entry. It keeps its place in its queue.
+    pub(crate) fn rename(&mut self, place: u32, key: CallKey) {
+        let before = self.entry(place).key;
+        self.index.remove(before, place);
+        self.entry_mut(place).key = key;
+        self.index.insert(key, place);
+    }
+
     fn take_place(&mut self, key: CallKey, state: u8) -> u32 {
         let place = if let Some(place) = self.free.checked_sub(1) {
             self.free = self.entry(place).next;

@@ -19,6 +19,7 @@ enum Action {
     Remove(u64),
     Rearm(u64, u32),
     Tombstone(u64),
+    Rename(u64, u64),
     Pass(u32),
 }
 
@@ -29,6 +30,7 @@ fn step() -> impl Strategy<Value = Action> {
         (0..40_u64).prop_map(Action::Remove),
         (0..40_u64, 1..40_000_u32).prop_map(|(key, ends)| Action::Rearm(key, ends)),
         (0..40_u64).prop_map(Action::Tombstone),
+        (0..40_u64, 0..40_u64).prop_map(|(from, to)| Action::Rename(from, to)),
         (0..20_000_u32).prop_map(Action::Pass),
     ]
 }
@@ -71,6 +73,16 @@ proptest! {
                         let ends = Step(now.0 + 480);
                         table.remember(place, Memory::Released, ends, now);
                         model.insert(number, (false, ends.0));
+                    }
+                }
+                Action::Rename(from, to) => {
+                    if let Some(place) = table.find(key(from))
+                        && !table.entry(place).is_live()
+                        && table.find(key(to)).is_none()
+                        && let Some(known) = model.remove(&from)
+                    {
+                        table.rename(place, key(to));
+                        model.insert(to, known);
                     }
                 }
                 Action::Tombstone(number) => {

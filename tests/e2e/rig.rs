@@ -152,8 +152,13 @@ impl Rig {
 
     /// Whether these bytes went over the wire already.
     pub(crate) fn heard(&self, text: &str) -> bool {
+        self.times_heard(text) > 0
+    }
+
+    /// How often they did.
+    pub(crate) fn times_heard(&self, text: &str) -> usize {
         let captured = std::fs::read(self.lane.path("capture.pcap")).unwrap_or_default();
-        captured.windows(text.len()).any(|window| window == text.as_bytes())
+        captured.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
     }
 
     /// Tells the sidecar which calls the proxy really has, with the script that users get. Its last line.

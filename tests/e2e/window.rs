@@ -22,37 +22,67 @@ pub(crate) struct Judgment {
     pub(crate) exact: usize,
 }
 
-/// Judges the admissions of one run against `limit` a second.
+/// How long a released call may be remembered: 32 s, and what the gate rounds up.
+const REMEMBERED: Duration = Duration::from_millis(32_100);
+
+/// How long a refusal is surely repeated.
+const REPEATED: Duration = Duration::from_secs(2);
+
+/// What the wire told of one call so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// Its last attempt.
+    seq: Option<u64>,
+    /// It is live, and whether the attempt that it lives by paid.
+    live_paid: Option<bool>,
+    /// Until when an attempt behind its release is free: that of one that paid, and one such.
+    free_until: Option<Duration>,
+    /// When its last attempt was refused.
+    refused: Option<Duration>,
+}
+
+/// Judges the admissions of one run against `limit` a second. Questions without an answer are left out.
 ///
 /// The moment of a decision is not on the wire; it lies between its question and its answer. So a second holds too many
 /// for certain only if that many questions and answers lie wholly within it, and no skew between clocks can raise a
 /// false alarm.
+///
+/// Who pays is the gate's rule: each attempt, but for the first one behind the release of one that paid.
 pub(crate) fn judge(questions: &[Question], limit: usize) -> Judgment {
     let mut consumed: Vec<(Duration, Duration)> = Vec::new();
     let mut offers: Vec<(Duration, Duration)> = Vec::new();
     let mut reattempts = 0;
-    // What is known of each call: its last attempt, and whether a free re-attempt is due.
-    let mut calls: BTreeMap<&str, (Option<u64>, bool)> = BTreeMap::new();
+    let mut calls: BTreeMap<&str, Told> = BTreeMap::new();
     let mut in_order: Vec<&Question> = questions.iter().filter(|q| q.verb == "admit" || q.verb == "release").collect();
     in_order.sort_by_key(|question| question.asked);
     for question in in_order {
         let Some(answered) = question.answered else { continue };
-        let call = calls.entry(&question.id).or_insert((None, false));
+        let call = calls.entry(&question.id).or_default();
         if question.verb == "release" {
-            call.1 = call.0.is_some() && !call.1;
+            if let Some(paid) = call.live_paid.take() {
+                call.free_until = paid.then_some(answered + REMEMBERED);
+            }
             continue;
         }
-        if question.cause == "duplicate" || (call.0.is_some() && call.0 == question.seq) {
+        let repeated = call.seq == question.seq
+            && (call.live_paid.is_some() || call.refused.is_some_and(|at| question.asked < at + REPEATED));
+        if repeated || ["duplicate", "late", "deadline", "draining"].contains(&question.cause.as_str()) {
             continue;
         }
-        let free = call.1;
-        *call = (question.seq, false);
+        let free = call.live_paid.is_none() && call.free_until.is_some_and(|until| question.asked < until);
+        call.seq = question.seq;
+        if !free {
+            offers.push((question.asked, answered));
+        }
+        if question.admitted != Some(true) {
+            // What was due stays due, and a live call lives on.
+            call.refused = Some(question.asked);
+            continue;
+        }
+        (call.live_paid, call.free_until, call.refused) = (Some(!free), None, None);
         if free {
             reattempts += 1;
-            continue;
-        }
-        offers.push((question.asked, answered));
-        if question.admitted == Some(true) {
+        } else {
             consumed.push((question.asked, answered));
         }
     }
@@ -147,5 +177,47 @@ mod tests {
         ];
         let judgment = judge(&run, 5);
         assert_eq!((judgment.consumed, judgment.reattempts), (2, 1));
+    }
+
+    /// A call that is challenged over and over: what a client sees of a gate that lets all but the first attempt pass for free.
+    fn chain(attempts: u64) -> Vec<Question> {
+        (1..=attempts).flat_map(|seq| [admit(seq * 20, "a", seq, true), release(seq * 20 + 10, "a")]).collect()
+    }
+
+    #[test]
+    fn only_the_first_attempt_behind_one_that_paid_is_free() {
+        let judgment = judge(&chain(6), 5);
+        assert_eq!((judgment.consumed, judgment.reattempts), (3, 3), "the third and the fifth pay again");
+    }
+
+    #[test]
+    fn a_gate_that_lets_a_chain_of_attempts_pass_for_free_is_caught() {
+        // By its own count it admitted one, of a limit of five.
+        let judgment = judge(&chain(12), 5);
+        assert_eq!((judgment.consumed, judgment.proven_peak), (6, 6));
+    }
+
+    #[test]
+    fn a_refused_attempt_uses_up_nothing_that_was_due() {
+        let run = [
+            admit(0, "a", 1, true),
+            release(10, "a"),
+            admit(20, "a", 2, false),
+            admit(30, "a", 2, false),
+            admit(40, "a", 3, true),
+            release(50, "a"),
+            admit(60, "a", 4, false),
+            release(70, "a"),
+            admit(80, "a", 5, true),
+        ];
+        let judgment = judge(&run, 5);
+        assert_eq!((judgment.consumed, judgment.reattempts), (2, 1), "the first and the last pay");
+    }
+
+    #[test]
+    fn a_release_is_forgotten_after_its_time_and_what_comes_then_pays() {
+        let run = [admit(0, "a", 1, true), release(10, "a"), admit(40_000, "a", 2, true)];
+        let judgment = judge(&run, 5);
+        assert_eq!((judgment.consumed, judgment.reattempts), (2, 0));
     }
 }

@@ -8,6 +8,7 @@ mod limits;
 mod loans;
 #[cfg(loom)]
 mod loom_tests;
+mod memories;
 mod reloads;
 mod restarts;
 mod shadow;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use super::tests::HOST;
 use super::*;
-use crate::admission::{FLAG_CONFIRMED, FLAG_RATE_TAKEN, Journal, LiveRecord, NameClass, Record};
+use crate::admission::{FLAG_CONFIRMED, FLAG_RATE_TAKEN, Journal, LiveRecord, NameClass, RECORD_VERSION, Record};
 use crate::units::{CallKey, Tick};
 
-fn fixture() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-v1")
+fn fixture(version: u16) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/journal-v{version}"))
 }
 
 const KEY: CallKey = CallKey { high: 0x0123_4567_89ab_cdef, low: 0xfedc_ba98_7654_3210 };
 const OTHER: CallKey = CallKey { high: 5, low: 6 };
+const UNKNOWN: CallKey = CallKey { high: 7, low: 8 };
 
 fn name(class: NameClass, number: u16, name: &[u8]) -> Record {
     Record::Name { class, number, name: name.into() }
@@ -45,8 +46,13 @@ fn full_call() -> Record {
     })
 }
 
-fn log() -> Vec<Record> {
-    vec![
+/// What version 2 brought.
+fn buried(seq: Option<u32>) -> Record {
+    Record::Buried { key: UNKNOWN, ends_at: Tick(60_000_003_600), seq }
+}
+
+fn log(version: u16) -> Vec<Record> {
+    let mut log = vec![
         Record::Live(LiveRecord { key: OTHER, admitted_at: Tick(2_500), units: 2, ..LiveRecord::default() }),
         Record::Lease {
             key: KEY,
@@ -58,10 +64,23 @@ fn log() -> Vec<Record> {
         },
         Record::Stamp { at: Tick(3_500), trunk: Some(1), tenant: None },
         Record::Ended { key: OTHER, at: Tick(4_000), released: true },
-    ]
+    ];
+    if version >= 2 {
+        log.push(buried(Some(103)));
+    }
+    log
 }
 
-/// What a version 1 sidecar had written: a snapshot of one call, and the log behind it.
+/// What its snapshot holds besides names.
+fn held(version: u16) -> Vec<Record> {
+    let mut held = vec![full_call()];
+    if version >= 2 {
+        held.push(buried(None));
+    }
+    held
+}
+
+/// What a sidecar of the present version writes: a snapshot of one call and one tombstone, and the log behind it.
 struct Source;
 
 impl SnapshotSource for Source {
@@ -70,7 +89,7 @@ impl SnapshotSource for Source {
             names().iter().for_each(sink);
             return Some(1);
         }
-        sink(&full_call());
+        held(RECORD_VERSION).iter().for_each(sink);
         None
     }
 
@@ -80,10 +99,10 @@ impl SnapshotSource for Source {
 #[test]
 #[ignore = "writes the fixture of the present version; run it by name when a version is new, and commit what it wrote"]
 fn write_the_fixture() {
-    let dir = fixture();
+    let dir = fixture(RECORD_VERSION);
     let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir.clone(), 1) };
     let mut opened = open(&config, HOST).unwrap();
-    names().iter().chain(&log()).for_each(|record| opened.journals[0].append(record));
+    names().iter().chain(&log(RECORD_VERSION)).for_each(|record| opened.journals[0].append(record));
     let source: Arc<dyn SnapshotSource> = Arc::new(Source);
     let keeper = opened.keeper.start(source, opened.replay.report(), |_| {}).unwrap();
     super::tests::wait_until("a snapshot", || keeper.stats().snapshots_total > 0);
@@ -92,21 +111,30 @@ fn write_the_fixture() {
     std::fs::remove_file(dir.join("segment-00000001-0000-0000000002.log")).unwrap();
 }
 
-#[test]
-fn a_journal_of_version_1_is_read() {
+fn assert_is_read(version: u16) {
     let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture()).unwrap() {
+    for entry in std::fs::read_dir(fixture(version)).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
     let mut opened = open(&JournalConfig::new(dir.path().to_owned(), 1), HOST).unwrap();
     let expected: Vec<Record> = std::iter::once(Record::SnapshotBegin)
         .chain(names())
-        .chain([full_call()])
+        .chain(held(version))
         .chain(names())
-        .chain(log())
+        .chain(log(version))
         .collect();
     assert_eq!(opened.replay.by_ref().collect::<Vec<_>>(), expected);
     assert_eq!(opened.replay.report().damage, vec![]);
     assert_eq!(FLAG_CONFIRMED, 2, "flag bits are part of the format");
+}
+
+#[test]
+fn a_journal_of_version_1_is_read() {
+    assert_is_read(1);
+}
+
+#[test]
+fn a_journal_of_version_2_is_read() {
+    assert_is_read(2);
 }

@@ -195,7 +195,8 @@ fn log_names(source: &dyn SnapshotSource, shards: u16) {
                 | Record::SnapshotBegin
                 | Record::Lease { .. }
                 | Record::Ended { .. }
-                | Record::Stamp { .. } => {}
+                | Record::Stamp { .. }
+                | Record::Buried { .. } => {}
             });
             if names.is_empty() {
                 break;

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `lock` | held (`flock`) by the running sidecar |
 //! | `segment-GENERATION-SHARD-SEQUENCE.log` | a piece of one shard's log; a generation is one run of the sidecar |
-//! | `snapshot-GENERATION-SEQUENCE.log` | every name and live call of all shards at one time |
+//! | `snapshot-GENERATION-SEQUENCE.log` | every name, live call, released marker and tombstone of all shards at one time |
 //! | `*.new` | being made; at start a segment with a good header is read and named, anything else removed |
 //!
 //! Every file begins with a header (twice, so that a damaged byte does not cost the file): magic `CGJRNL`, format

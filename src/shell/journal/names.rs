@@ -63,6 +63,7 @@ impl NameNumbers {
                 Record::Lease { key, at, lease_ends_at, lease_s, confirmed, seq }
             }
             Record::Ended { key, at, released } => Record::Ended { key, at, released },
+            Record::Buried { key, ends_at, seq } => Record::Buried { key, ends_at, seq },
         })
     }
 

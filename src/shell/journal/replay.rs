@@ -244,7 +244,8 @@ fn read_beginning(snapshot: &Found) -> (Vec<(u16, u64)>, Vec<Record>) {
                 | Record::Live(_)
                 | Record::Lease { .. }
                 | Record::Ended { .. }
-                | Record::Stamp { .. },
+                | Record::Stamp { .. }
+                | Record::Buried { .. },
             ))
             | Some(Content::End { .. })
             | None => return (starts, names),
@@ -272,5 +273,6 @@ fn shifted(record: Record, offset_nanos: i64) -> Record {
         }
         Record::Ended { key, at, released } => Record::Ended { key, at: shift(at), released },
         Record::Stamp { at, trunk, tenant } => Record::Stamp { at: shift(at), trunk, tenant },
+        Record::Buried { key, ends_at, seq } => Record::Buried { key, ends_at: shift(ends_at), seq },
     }
 }

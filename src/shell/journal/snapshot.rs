@@ -1,4 +1,4 @@
-//! Writes a snapshot file: every name and live call, taken a short hold at a time while calls come and go.
+//! Writes a snapshot file: every name, live call and memory that outlives a restart, taken a short hold at a time while calls come and go.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -90,7 +90,8 @@ pub(super) fn write(shared: &Shared, source: &dyn SnapshotSource, sequence: u64)
                     | Record::Live(_)
                     | Record::Lease { .. }
                     | Record::Ended { .. }
-                    | Record::Stamp { .. } => frames.push_record(record),
+                    | Record::Stamp { .. }
+                    | Record::Buried { .. } => frames.push_record(record),
                 });
                 frames.write_to(&file)?;
             }

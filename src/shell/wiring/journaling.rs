@@ -109,7 +109,7 @@ impl Journaling {
         counters.recovery_dropped.set(recovery.dropped.into());
         counters.torn_tails.set(self.report.damaged_places);
         if self.report.files > 0 {
-            let Recovery { live, lapsed, dropped, stamps, released } = recovery;
+            let Recovery { live, lapsed, dropped, stamps, released, buried } = recovery;
             let text = format!(
                 "The journal brought back {live} live calls, in doubt until their proxy names or releases them; \
                  {lapsed} had ended meanwhile."
@@ -117,6 +117,7 @@ impl Journaling {
             tracing::info!(live, lapsed, dropped, stamps, records = self.report.records, "{text}");
             let data = json!({
                 "live": live, "lapsed": lapsed, "dropped": dropped, "stamps": stamps, "released": released,
+                "buried": buried,
                 "records": self.report.records, "damaged_bytes": self.report.damaged_bytes,
             });
             context.events.publish(now.wall, EventKind::Recovered, Severity::Info, text, data);
