@@ -3,6 +3,8 @@
 //! They need network namespaces and Debian packages that `tests/run-all.sh` installs, and run in its stage `licensing`.
 
 mod calls;
+mod caps;
+mod changes;
 mod faults;
 mod proxies;
 mod registration;

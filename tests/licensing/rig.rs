@@ -233,6 +233,8 @@ pub(super) struct Settings {
     pub(super) time: Option<FakeTime>,
     /// The last two digits of its ports: 7500 + this.
     pub(super) port: u16,
+    /// It runs on a host of this name alone, in a UTS namespace of its own: the name can change under it.
+    pub(super) host: Option<&'static str>,
 }
 
 impl Settings {
@@ -244,6 +246,7 @@ impl Settings {
             license: format!("url = \"{}\"\nca_file = \"{}\"\ntrust = \"file\"", manager.url(), manager.ca().display()),
             time: manager.time.clone(),
             port: 0,
+            host: None,
         }
     }
 }
@@ -281,7 +284,16 @@ impl Sidecar {
     }
 
     fn spawn(lane: &Lane, config: &Path, settings: &Settings) -> Process {
-        let mut command = lane.command(binary());
+        let mut command = match settings.host {
+            None => lane.command(binary()),
+            Some(name) => {
+                // Each program becomes the next one: the process id is the sidecar's.
+                let mut command = lane.command("unshare");
+                let named = "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"";
+                command.args(["--uts", "sh", "-c", named, name]).arg(binary());
+                command
+            }
+        };
         // The record of running time that a user's sidecars share is this sidecar's own.
         command
             .args(["serve", "--config"])
@@ -356,6 +368,31 @@ impl Sidecar {
         list.iter().filter_map(|alarm| alarm["id"].as_str().map(str::to_owned)).collect()
     }
 
+    #[track_caller]
+    pub(super) fn wait_alarm(&self, lane: &Lane, id: &str, stands: bool) {
+        let told = within(PATIENCE, || self.alarms(lane).iter().any(|alarm| alarm == id) == stands);
+        assert!(told, "{id} stands: {}; {:?}", !stands, self.alarms(lane));
+    }
+
+    /// Asks for so many calls over one connection, none of which is released: how many were admitted, and why the last was
+    /// not.
+    pub(super) fn admit_many(&self, lane: &Lane, prefix: &str, calls: u32) -> (u32, Option<String>) {
+        let asked: String = (0..calls).map(|call| format!("ADMIT {prefix}-{call}\n")).collect();
+        let file = lane.path(&format!("{prefix}-calls"));
+        std::fs::write(&file, asked).expect("the calls can be written");
+        let mut command = lane.command("redis-cli");
+        command.args(["-p", &self.resp_port().to_string()]);
+        command.stdin(std::fs::File::open(&file).expect("the calls can be read"));
+        let told = command.output().expect("redis-cli starts");
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        // An answer is five lines: 1 or 0, the cause, three numbers.
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), usize::try_from(calls).expect("few calls") * 5, "{text}");
+        let admitted = lines.chunks_exact(5).filter(|answer| answer[0] == "1").count();
+        let why = lines.chunks_exact(5).filter(|answer| answer[0] == "0").map(|answer| answer[1].to_owned()).last();
+        (u32::try_from(admitted).expect("few calls"), why)
+    }
+
     /// Asks for one call over RESP: admitted, and why or why not.
     pub(super) fn admit(&self, lane: &Lane, id: &str) -> (bool, String) {
         let port = (7600 + self.settings.port * 2).to_string();
@@ -391,6 +428,25 @@ impl Sidecar {
         change(&mut self.settings);
         Self::write(&self.config, &self.data_dir, &self.settings);
         self.restart(lane);
+    }
+
+    /// Changes its configuration's file alone.
+    pub(super) fn edit(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        Self::write(&self.config, &self.data_dir, &self.settings);
+    }
+
+    /// SIGHUP.
+    pub(super) fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
+    /// Renames its host, where it has one of its own.
+    pub(super) fn rename_host(&self, lane: &Lane, name: &str) {
+        let pid = self.process.pid().to_string();
+        let script = format!("echo {name} > /proc/sys/kernel/hostname");
+        let done = lane.run("nsenter", &["--target", &pid, "--uts", "sh", "-c", &script]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Starts it again with another clock; `None` is the host's.
