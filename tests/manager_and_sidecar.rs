@@ -238,6 +238,10 @@ fn a_backup_is_restored_and_a_factory_reset_keeps_or_drops_licensing_over_the_ad
 fn a_bad_token_registers_nothing_and_says_why() {
     let manager = bought(20);
     let sidecar = Sidecar::start(&manager);
+    // Before anything is registered the way works all the same; registering is what comes next.
+    let (status, probe) = sidecar.command("test-connection", &json!({}));
+    let last = probe["steps"].as_array().unwrap().last().unwrap();
+    assert_eq!((status, &probe["failed"], &last["outcome"]), (200, &Value::Null, &json!("next")), "{probe}");
     let (status, refused) = sidecar.command("register", &json!({ "token": "cgt_mistyped" }));
     assert_eq!(status, 400, "{refused}");
     let token = manager.token(&[]);

@@ -346,7 +346,11 @@ fn what_the_database_cannot_hold_is_refused_by_name() {
 fn policy_tags_and_users_are_changed_from_the_command_line_and_logins_are_in_the_audit_log() {
     let manager = Manager::start();
     assert!(manager.says(&["policy", "set", "--ooc-scope", "priority", "--overage", "10"]).contains("priority"));
-    assert!(manager.says(&["policy", "set", "--tolerance-minutes", "5"]).contains("percentage"));
+    assert!(
+        manager
+            .says(&["policy", "set", "--tolerance-minutes", "5"])
+            .contains("up to 10 % of what was bought, told after 5 min")
+    );
     manager.says(&["tag", "define", "premium", "--family", "sessions", "--level", "2"]);
     assert!(manager.says(&["tag", "list"]).contains("sessions 2"));
     manager.says(&["tag", "remove", "premium"]);
@@ -370,6 +374,40 @@ fn policy_tags_and_users_are_changed_from_the_command_line_and_logins_are_in_the
     manager.says(&["key", "revoke", before["active"].as_str().unwrap()]);
     let after: Value = serde_json::from_str(&manager.says(&["key", "signing", "--format", "json"])).unwrap();
     assert_ne!(before["active"], after["active"]);
+}
+
+#[test]
+fn purchases_and_tokens_hint_at_what_no_shipped_profile_knows_and_a_purchase_is_taken_back_knowingly() {
+    let manager = Manager::start();
+    assert!(!manager.says(&["pool", "add", "open.cps", "20"]).contains("Hint"));
+    let added = manager.says(&["pool", "add", "open.csp", "5"]);
+    assert!(added.starts_with("Added:") && added.contains("Was open.cps meant?"), "{added}");
+    assert!(!manager.says(&["pool", "add", "open.csp", "5"]).contains("Hint"), "it is known from now on");
+    let created = manager.cli(&["token", "create", "--product", "nosuch"]);
+    assert!(created.status.success() && String::from_utf8_lossy(&created.stderr).contains("is called nosuch"));
+
+    // A token is good as its product's profile says, unless somebody decided otherwise.
+    let days = |words: &[&str]| -> u64 {
+        let made = manager.says(&[&["token", "create", "--format", "json"], words].concat());
+        let made: Value = serde_json::from_str(&made).unwrap();
+        (made["expires_at"].as_u64().unwrap() - made["created_at"].as_u64().unwrap()) / 86_400_000
+    };
+    assert_eq!((days(&["--product", "ncs540"]), days(&["--product", "cusp"]), days(&[])), (290, 30, 30));
+    assert_eq!(days(&["--product", "ncs540", "--days", "2"]), 2);
+    manager.says(&["policy", "set", "--token-days", "7"]);
+    assert_eq!((days(&["--product", "ncs540"]), days(&[])), (7, 7));
+
+    let lots: Value = serde_json::from_str(&manager.says(&["pool", "lots", "--format", "json"])).unwrap();
+    let lot = lots["items"][0]["id"].as_str().unwrap();
+    let asked = manager.cli(&["pool", "remove", lot]);
+    let told = String::from_utf8_lossy(&asked.stdout);
+    assert!(!asked.status.success() && told.contains("Effect") && told.contains("Take it back?"), "{told}");
+    let refused = manager.cli(&["pool", "remove", lot, "--format", "json"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("--yes"), "{refused:?}");
+    let lots_before = manager.says(&["pool", "lots"]).lines().count();
+    assert!(manager.says(&["pool", "remove", lot, "--yes"]).ends_with("Taken back.\n"));
+    assert_eq!(manager.says(&["pool", "lots"]).lines().count(), lots_before - 1);
+    assert!(!manager.cli(&["pool", "remove", lot, "--yes"]).status.success(), "it is gone");
 }
 
 /// The members that a refusal of an unknown one names as accepted.

@@ -108,7 +108,9 @@ impl<'a, O: Write> Act<'a, O> {
     pub(super) fn factory_reset(&mut self, keep: Keep, yes: bool, input: &mut impl BufRead) -> Result<(), Failure> {
         let now = self.overview()?;
         let keep_licensing = keep == Keep::Yes;
-        let what = if keep_licensing {
+        let what = if keep_licensing && now.registration != "registered" {
+            "changes nothing: there is no registration to keep".to_owned()
+        } else if keep_licensing {
             "resets licensing but keeps the registration; until the manager is reached again two alarms stand, and calls go on as now"
                 .to_owned()
         } else {
@@ -126,7 +128,13 @@ impl<'a, O: Write> Act<'a, O> {
             Format::Text => {
                 for step in &steps {
                     let [outcome, name, text] = [&step.outcome, &step.step, &step.text].map(|text| printable(text));
-                    writeln!(self.out, "{outcome:<8} {name:<13} {text}")?;
+                    writeln!(self.out, "{:<11} {name:<13} {text}", outcome.replace('_', " "))?;
+                }
+                if failed.is_none() {
+                    writeln!(self.out, "The way to the license manager works.")?;
+                    if steps.iter().any(|step| step.outcome == "next") {
+                        writeln!(self.out, "Next: `callgate license register --token-file FILE`")?;
+                    }
                 }
             }
         }

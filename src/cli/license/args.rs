@@ -73,27 +73,33 @@ pub enum LicenseCommand {
     Disable(ConsentArgs),
     /// Calls per second to license: a multiple of 5.
     #[command(
-        after_help = "Kept over restarts; `callgate config show` shows it.\n\nExample:\n  callgate license count 200"
+        after_help = "Kept over restarts; `callgate config show` shows it.\n\nExamples:\n  callgate license count 200\n  callgate license count --remove"
     )]
     Count {
         /// Which sidecar.
         #[command(flatten)]
         admin: AdminArgs,
         /// Calls per second.
-        #[arg(value_name = "N")]
-        count: u32,
+        #[arg(value_name = "N", required_unless_present = "remove", conflicts_with = "remove")]
+        count: Option<u32>,
+        /// Take the command's count back: what the configuration says is in force again.
+        #[arg(long)]
+        remove: bool,
     },
     /// Sessions of the default type to license.
     #[command(
-        after_help = "Kept over restarts; `callgate config show` shows it.\n\nExample:\n  callgate license sessions 500"
+        after_help = "Kept over restarts; `callgate config show` shows it.\n\nExamples:\n  callgate license sessions 500\n  callgate license sessions --remove"
     )]
     Sessions {
         /// Which sidecar.
         #[command(flatten)]
         admin: AdminArgs,
         /// Concurrent sessions.
-        #[arg(value_name = "N")]
-        sessions: u32,
+        #[arg(value_name = "N", required_unless_present = "remove", conflicts_with = "remove")]
+        sessions: Option<u32>,
+        /// Take the command's number back: what the configuration says is in force again.
+        #[arg(long)]
+        remove: bool,
     },
     /// Register with the license manager.
     ///
@@ -113,6 +119,11 @@ pub enum LicenseCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Forget a registration that the license manager has not answered yet.
+    ///
+    /// The token is wiped; nothing is asked for any more until the next `license register`.
+    #[command(after_help = "Example:\n  callgate license cancel")]
+    Cancel(AdminArgs),
     /// Give all licenses back and forget the registration. Says first what that does to calls, and when.
     #[command(
         after_help = "For a permanent shutdown; not for a restart.\n\nExample:\n  callgate license deregister --yes"

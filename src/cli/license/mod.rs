@@ -5,9 +5,9 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `GET /v1/license?page=NAME[&days=N]` | | a page of [`crate::license::view`] |
-//! | `POST /v1/admin/license/{enable,disable,deregister,renew-auth,renew-id,report-now}` | `{}` | [`Answer`] |
+//! | `POST /v1/admin/license/{enable,disable,cancel,deregister,renew-auth,renew-id,report-now}` | `{}` | [`Answer`] |
 //! | `POST /v1/admin/license/test-connection` | `{}` | [`Connection`] |
-//! | `POST /v1/admin/license/{count,sessions}` | `{"count":N}`, `{"sessions":N}` | [`Answer`] |
+//! | `POST /v1/admin/license/{count,sessions}` | `{"count":N}`, `{"sessions":N}`; `null` takes it back | [`Answer`] |
 //! | `POST /v1/admin/license/register` | `{"token":"…","force":false}` | [`Answer`] |
 //! | `POST /v1/admin/license/backup` | `{}` | the backup, a JSON document |
 //! | `POST /v1/admin/license/restore` | the backup | [`Answer`] |
@@ -156,12 +156,13 @@ pub(super) fn run(
             page(&connect(&admin, inputs)?, &path(view::Page::TechSupport), format, out, render::tech_support)
         }
         LicenseCommand::Enable(admin) => Act::of(&connect(&admin, inputs)?, format, out).plain("enable", &json!({})),
-        LicenseCommand::Count { admin, count } => {
+        LicenseCommand::Count { admin, count, remove: _ } => {
             Act::of(&connect(&admin, inputs)?, format, out).plain("count", &json!({ "count": count }))
         }
-        LicenseCommand::Sessions { admin, sessions } => {
+        LicenseCommand::Sessions { admin, sessions, remove: _ } => {
             Act::of(&connect(&admin, inputs)?, format, out).plain("sessions", &json!({ "sessions": sessions }))
         }
+        LicenseCommand::Cancel(admin) => Act::of(&connect(&admin, inputs)?, format, out).plain("cancel", &json!({})),
         LicenseCommand::Renew { admin, what } => {
             let what = match what {
                 Renewal::Auth => "renew-auth",

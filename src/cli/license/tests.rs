@@ -120,6 +120,8 @@ fn answers(sample: &Sample) -> Vec<(&'static str, u16, Value)> {
         ("license/deregister", 200, done("Deregistered.", false)),
         ("license/disable", 200, done("Licensing is off.", false)),
         ("license/renew", 200, done("Authorization process is in progress.", true)),
+        ("license/sessions", 200, done("The configuration's sessions are in force.", false)),
+        ("license/cancel", 200, done("The registration was cancelled.", false)),
         ("license/count", 200, done("200 calls per second are asked for.", false)),
         ("license/restore", 200, done("Restored.", false)),
         ("license/factory-reset", 200, done("Reset.", false)),
@@ -163,6 +165,13 @@ fn what_can_stop_calls_says_where_and_when_and_refuses_where_nobody_can_be_asked
     let posted: Vec<String> = asked(&sidecar).into_iter().filter(|asked| asked.starts_with("post")).collect();
     told.push_str(&posted.join("\n"));
     assert_snapshot!(told);
+}
+
+#[test]
+fn a_reset_that_keeps_a_registration_says_that_there_is_none() {
+    let sidecar = Sidecar::answering(answers(&Sample::new(Open)));
+    let refused = sidecar.run(&["license", "factory-reset", "--keep-licensing", "yes"]).unwrap_err();
+    assert!(refused.to_string().contains("changes nothing: there is no registration to keep"), "{refused}");
 }
 
 #[test]
@@ -221,6 +230,12 @@ fn commands_send_what_was_asked_for_and_tell_the_answer() {
     let sidecar = Sidecar::answering(answers(&Sample::new(Open).authorized()));
     assert_eq!(sidecar.run(&["license", "count", "200"]).unwrap(), "200 calls per second are asked for.\n");
     assert_eq!(asked(&sidecar).pop().unwrap(), "post /v1/admin/license/count {\"count\":200}");
+    sidecar.run(&["license", "count", "--remove"]).unwrap();
+    assert_eq!(asked(&sidecar).pop().unwrap(), "post /v1/admin/license/count {\"count\":null}");
+    sidecar.run(&["license", "sessions", "--remove"]).unwrap();
+    assert_eq!(asked(&sidecar).pop().unwrap(), "post /v1/admin/license/sessions {\"sessions\":null}");
+    assert_eq!(sidecar.run(&["license", "cancel"]).unwrap(), "The registration was cancelled.\n");
+    assert_eq!(asked(&sidecar).pop().unwrap(), "post /v1/admin/license/cancel {}");
     let renewed = sidecar.run(&["license", "renew", "auth"]).unwrap();
     assert!(renewed.starts_with("Authorization process is in progress.\nIt goes on by itself"), "{renewed}");
     assert_eq!(asked(&sidecar).pop().unwrap(), "post /v1/admin/license/renew-auth {}");
@@ -278,7 +293,13 @@ fn a_test_of_the_connection_names_the_step_that_fails() {
     ] });
     let sidecar = |answer| Sidecar::answering(vec![("test-connection", 200, answer)]);
     let ok = sidecar(whole).run(&["license", "test-connection"]).unwrap();
-    assert_eq!(ok, "passed   dns           licenses.example.com is 192.0.2.7\npassed   tls           TLS 1.3\n");
+    assert_eq!(
+        ok,
+        "passed      dns           licenses.example.com is 192.0.2.7\npassed      tls           TLS 1.3\nThe way to the license manager works.\n"
+    );
+    let unregistered = json!({ "failed": null, "steps": [step("tls", true, "TLS 1.3"), { "step": "registration", "outcome": "next", "text": "this instance is unregistered: register it with a token" }] });
+    let ok = sidecar(unregistered).run(&["license", "test-connection"]).unwrap();
+    assert!(ok.ends_with("works.\nNext: `callgate license register --token-file FILE`\n"), "{ok}");
     let refused = sidecar(failed).run(&["license", "test-connection"]).unwrap_err();
     assert_eq!(
         refused.to_string(),

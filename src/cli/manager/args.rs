@@ -189,7 +189,7 @@ pub enum TokenCommand {
         /// The virtual account where instances land, by name or id; left out: the default one.
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
-        /// Days that it is valid; left out: as the policy says.
+        /// Days that it is valid; left out: as the policy says, or, where that is as delivered, as the profiles of --product say.
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=365))]
         days: Option<u16>,
         /// Registrations allowed.
@@ -323,12 +323,15 @@ pub enum PoolCommand {
     /// List purchases, by which licenses are transferred.
     #[command(after_help = "Example:\n  callgate manager pool lots")]
     Lots(Listed),
-    /// Take a purchase back.
+    /// Take a purchase back. Says first what that does to product instances, and asks.
     #[command(after_help = "Example:\n  callgate manager pool remove lot-0123456789abcdef")]
     Remove {
         /// Which manager.
         #[command(flatten)]
         reach: Reach,
+        /// Don't ask.
+        #[arg(long, short = 'y')]
+        yes: bool,
         /// The purchase: lot-...
         lot: String,
     },

@@ -6,9 +6,11 @@
 mod args;
 mod client;
 mod further;
+mod hints;
 mod people;
 mod people_args;
 mod policy;
+mod pools;
 mod show;
 
 use std::io::{BufRead, Write};
@@ -176,43 +178,6 @@ impl<I: BufRead, O: Write> Work<'_, I, O> {
         let mut answer = String::new();
         self.input.read_line(&mut answer)?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-    }
-
-    fn pool(&mut self, command: PoolCommand) -> Result<(), Failure> {
-        match command {
-            PoolCommand::Add { reach, tag, quantity, account, days, note } => {
-                let client = self.connect(&reach)?;
-                let account = account.map(|account| account_id(&client, &account)).transpose()?;
-                let end = days.map(|days| self.now.0.saturating_add(u64::from(days).saturating_mul(DAY_MS)));
-                let lot =
-                    json!({ "tag": tag, "quantity": quantity, "virtual_account": account, "end": end, "note": note });
-                let lot = client.post("/v1/lots", Some(&lot))?;
-                self.say(&lot, |lot, now| format!("Added:\n{}", show::lots(std::slice::from_ref(lot), now)))
-            }
-            PoolCommand::List(listed) => {
-                let client = self.connect(&listed.reach)?;
-                let names = show::names(&client.list("/v1/virtual-accounts")?);
-                let path = with_account(&client, "/v1/licenses", &listed)?;
-                self.list(&client, &path, |pools, now| show::pools(pools, &names, now))
-            }
-            PoolCommand::Lots(listed) => {
-                let client = self.connect(&listed.reach)?;
-                let path = with_account(&client, "/v1/lots", &listed)?;
-                self.list(&client, &path, show::lots)
-            }
-            PoolCommand::Remove { reach, lot } => {
-                let done = self.connect(&reach)?.delete(&format!("/v1/lots/{}", encoded(&lot)))?;
-                self.say(&done, |_, _| "Taken back.\n".to_owned())
-            }
-            PoolCommand::Transfer { reach, lot, quantity, to } => {
-                let client = self.connect(&reach)?;
-                let body = json!({ "to": account_id(&client, &to)?, "quantity": quantity });
-                let lot = client.post(&format!("/v1/lots/{}/transfer", encoded(&lot)), Some(&body))?;
-                self.say(&lot, |lot, now| {
-                    format!("Transferred; there it is:\n{}", show::lots(std::slice::from_ref(lot), now))
-                })
-            }
-        }
     }
 
     fn instance(&mut self, command: InstanceCommand) -> Result<(), Failure> {

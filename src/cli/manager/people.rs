@@ -7,8 +7,15 @@ use serde_json::{Value, json};
 use super::client::{encoded, secret_line};
 use super::{
     AccountCommand, Failure, Format, KeyCommand, ManagerClient, Reach, TokenCommand, UserCommand, Work, account_id,
-    show, with_account,
+    hints, printable, show, with_account,
 };
+use crate::manager::domain::bounds::TOKEN_DAYS;
+
+/// How long a token for these products is good: a policy that somebody set goes first.
+fn days_of(client: &ManagerClient, products: &[String]) -> Result<Option<u32>, Failure> {
+    let policy = client.get("/v1/account")?.get("token_days").and_then(Value::as_u64);
+    Ok(hints::token_days(products).filter(|_| policy == Some(u64::from(TOKEN_DAYS))))
+}
 
 impl<I: BufRead, O: Write> Work<'_, I, O> {
     /// A secret that is shown once: alone on standard output, so that it can go into a file; its facts on standard error.
@@ -28,6 +35,11 @@ impl<I: BufRead, O: Write> Work<'_, I, O> {
             TokenCommand::Create { reach, account, days, uses, unlimited, no_export, products, networks, note } => {
                 let client = self.connect(&reach)?;
                 let account = account.map(|account| account_id(&client, &account)).transpose()?;
+                let days = match days.map(u32::from) {
+                    None if !products.is_empty() => days_of(&client, &products)?,
+                    other => other,
+                };
+                let hint = hints::of_products(&products).map(|hint| printable(&hint) + "\n").unwrap_or_default();
                 let body = json!({
                     "virtual_account": account,
                     "days": days,
@@ -39,7 +51,7 @@ impl<I: BufRead, O: Write> Work<'_, I, O> {
                 });
                 let made = client.post("/v1/tokens", Some(&body))?;
                 let facts = format!(
-                    "Token {}, valid until {}. It is shown this once:",
+                    "{hint}Token {}, valid until {}. It is shown this once:",
                     show::text(&made, "id"),
                     show::time(&made, "expires_at")
                 );

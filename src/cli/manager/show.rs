@@ -150,15 +150,30 @@ pub(super) fn accounts(accounts: &[Value]) -> String {
     })
 }
 
+/// What may be used beyond what was bought.
+fn overage(of: &Value) -> String {
+    let strategy = of.get("overage_strategy").unwrap_or(&Value::Null);
+    let what = match (strategy.as_str(), strategy.get("percentage")) {
+        (Some("allow"), _) => "allowed".to_owned(),
+        (Some("deny"), _) => "not allowed".to_owned(),
+        (_, Some(_)) => format!("up to {} % of what was bought", number(strategy, "percentage")),
+        (Some(other), None) => printable(other),
+        (None, None) => return "-".to_owned(),
+    };
+    let minutes = of.get("tolerance_minutes").and_then(Value::as_u64).filter(|minutes| *minutes > 0);
+    let told = minutes.map_or_else(String::new, |minutes| format!(", told after {} min", text::number(minutes)));
+    let billed = if of.get("billed").and_then(Value::as_bool) == Some(true) { ", billed" } else { "" };
+    format!("{what}{told}{billed}")
+}
+
 pub(super) fn account(account: &Value, _now: UnixMillis) -> String {
     let yes =
         |name: &str| if account.get(name).and_then(Value::as_bool) == Some(true) { "yes" } else { "no" }.to_owned();
-    let overage = account.get("overage").and_then(|overage| overage.get("overage_strategy"));
     pairs(&[
         ("Smart account", shown(account, "name")),
         ("Policy version", number(account, "policy_version")),
         ("Shortage is told to", shown(account, "ooc_scope")),
-        ("Overage", overage.map_or_else(|| "-".to_owned(), |value| printable(&value.to_string()))),
+        ("Overage", account.get("overage").map_or_else(|| "-".to_owned(), overage)),
         ("Second identity of a machine", shown(account, "eval_policy")),
         ("Export permitted", yes("export_permitted")),
         ("Reservations", yes("reservation_allowed")),
@@ -244,7 +259,7 @@ pub(super) fn instances(instances: &[Value], names: &BTreeMap<String, String>, n
     })
 }
 
-fn entitlements(instance: &Value) -> &[Value] {
+pub(super) fn entitlements(instance: &Value) -> &[Value] {
     instance.get("entitlements").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -334,6 +349,15 @@ pub(super) fn removal(preview: &Value) -> String {
         ("Gives back", counts(preview, "releases")),
         ("Held back", counts(preview, "held_back")),
         ("Effect", printable(text(preview, "effect"))),
+    ])
+}
+
+/// What taking a purchase back does.
+pub(super) fn taken(lot: &Value, purchased: u64, in_use: u64, effect: &str) -> String {
+    pairs(&[
+        ("Taking back", format!("{} of {}", number(lot, "quantity"), shown(lot, "tag"))),
+        ("Of", format!("{} bought, {} in use", text::number(purchased), text::number(in_use))),
+        ("Effect", printable(effect)),
     ])
 }
 
@@ -488,13 +512,13 @@ pub(super) fn tags(tags: &[Value]) -> String {
     listed(tags, &columns, "No tags are known.", |tag| {
         let tier = tag.get("tier").filter(|tier| tier.is_object());
         let tier = tier.map(|tier| format!("{} {}", shown(tier, "family"), number(tier, "level")));
-        let overage = tag.get("overage").and_then(|overage| overage.get("overage_strategy"));
+        let own = tag.get("overage").filter(|overage| overage.is_object());
         vec![
             shown(tag, "tag"),
             shown(tag, "display_name"),
             shown(tag, "class"),
             tier.unwrap_or_else(|| "-".to_owned()),
-            overage.map_or_else(|| "the account's".to_owned(), |overage| printable(&overage.to_string())),
+            own.map_or_else(|| "the account's".to_owned(), overage),
         ]
     })
 }
@@ -505,12 +529,11 @@ pub(super) fn members(items: &[Value]) -> String {
         items.first().and_then(Value::as_object).map(|row| row.keys().cloned().collect()).unwrap_or_default();
     let titles: Vec<String> = names.iter().map(|name| printable(name).to_uppercase()).collect();
     let columns: Vec<(&str, Lean)> = titles.iter().map(|title| (title.as_str(), Lean::Left)).collect();
-    let is_time =
-        |name: &str| matches!(name, "at" | "from" | "until" | "day" | "raised_at" | "ended_at" | "acknowledged_at");
+    let is_time = |name: &str| matches!(name, "at" | "from" | "until") || name.ends_with("_at");
     listed(items, &columns, "Nothing was.", |row| {
         let cell = |name: &String| match row.get(name) {
             None | Some(Value::Null) => "-".to_owned(),
-            Some(Value::Number(_)) if is_time(name) && name != "day" => time(row, name),
+            Some(Value::Number(_)) if is_time(name) => time(row, name),
             Some(Value::String(text)) => cut(text, 60),
             Some(other) => cut(&other.to_string(), 60),
         };

@@ -61,11 +61,18 @@ impl Agent {
                 Ok(()) => {
                     self.contact_succeeded(exchange, &answer.header);
                     self.schedule(exchange.purpose, &answer);
+                    let mut changed = false;
                     if exchange.purpose == Purpose::Entitlement {
                         // Asking again cancels what was on its way: this answers the newest request.
-                        self.state.requested = self.state.asked.take().unwrap_or_default();
+                        let answered = self.state.asked.take().unwrap_or_default();
+                        changed = !self.state.requested.is_empty() && self.state.requested != answered;
+                        self.state.requested = answered;
                     }
                     self.accept(answer.grant);
+                    if changed && self.setup.profile.report.on_change {
+                        // What was used up to here was used under the old counts.
+                        self.report();
+                    }
                     let asked = self.state.asked.is_none() && self.is_asked();
                     if !asked && !self.is_sent(Purpose::Entitlement) && self.state.leaving.is_none() {
                         // A report was answered, and what failed to be asked for waits; or the account's export flag is new.

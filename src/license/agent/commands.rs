@@ -106,7 +106,13 @@ impl Agent {
     pub(super) fn check_setup(&self, setup: &Setup) -> Result<(), CommandRefused> {
         if enforcement::transport_locked(&self.state, setup) && setup.transport != self.setup.transport {
             // Row 26.
-            let text = "the way to the manager can be changed after deregistration only, with this product";
+            let text = format!(
+                "license.transport: found {}, and this instance is registered by way of {}; product {} changes the way to \
+                 the manager after deregistration only: deregister first",
+                setup.transport.name(),
+                enforcement::transport_in_force(&self.state, setup).name(),
+                setup.profile.name
+            );
             return Err(refused(TRANSPORT_LOCKED, text));
         }
         if enforcement::is_registered(&self.state) && setup.usage != self.setup.usage {

@@ -41,6 +41,7 @@ pub use state::{
     Leaving, Membership, MessageStatistics, PendingKey, Registration, Requested, Secret, Setup, Standing, Stored,
     TransportClass, UsageClass,
 };
+pub use text::{nothing_granted, nothing_of};
 
 #[cfg(test)]
 mod tests;

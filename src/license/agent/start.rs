@@ -254,11 +254,12 @@ impl Agent {
     /// Rows 93 and 94.
     pub(super) fn factory_reset(&mut self, keep_licensing: bool) -> Result<Done, CommandRefused> {
         if keep_licensing {
-            if enforcement::is_registered(&self.state) {
-                let text = "not in contact since the factory reset".to_owned();
-                self.stand(AlarmKind::RegDown, text.clone());
-                self.stand(AlarmKind::AuthDown, text);
+            if !enforcement::is_registered(&self.state) {
+                return Ok(done("this instance is not registered: there is nothing to keep, and nothing was changed"));
             }
+            let text = "not in contact since the factory reset".to_owned();
+            self.stand(AlarmKind::RegDown, text.clone());
+            self.stand(AlarmKind::AuthDown, text);
             return Ok(done("the registration stays; contact is needed before it is renewed"));
         }
         if enforcement::is_registered(&self.state) {

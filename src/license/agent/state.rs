@@ -87,6 +87,18 @@ pub enum TransportClass {
     Proxy,
 }
 
+impl TransportClass {
+    /// Its name in `license.transport`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::OnPrem => "on_prem",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
 /// Where manager and proxy are, without user and password.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -60,16 +60,22 @@ impl<'a> Caps<'a> {
 /// What is in force does to calls now.
 #[must_use]
 pub(super) fn on_calls(limits: &Limits, setup: &Setup) -> String {
-    let nothing = Caps::of(limits, setup).nothing;
+    let nothing = nothing_of(limits, setup);
     if limits.verdict.calls.is_none() && !nothing.is_empty() {
         return nothing_granted(&nothing);
     }
     by_verdict(limits.verdict).to_owned()
 }
 
+/// The types of which nothing was granted although they are asked for, where that refuses calls.
+#[must_use]
+pub fn nothing_of<'a>(limits: &'a Limits, setup: &Setup) -> Vec<&'a str> {
+    Caps::of(limits, setup).nothing
+}
+
 /// What needs a type of which nothing was granted.
 #[must_use]
-pub(crate) fn nothing_granted(types: &[&str]) -> String {
+pub fn nothing_granted(types: &[&str]) -> String {
     format!("new calls that need {} are refused: none was granted; emergency calls are admitted", types.join(", "))
 }
 

@@ -99,7 +99,7 @@ pub struct Profile {
     pub token: TokenRules,
     /// Hours that what a manager takes away goes on working.
     pub revoke_grace_hours: u32,
-    /// What an operator can keep from the manager.
+    /// What the product lets an operator keep from the manager; it is kept back all the same where it doesn't.
     pub privacy: Vec<PrivacyItem>,
     /// The export-control limit.
     pub hard_cap: HardCap,

@@ -163,7 +163,7 @@ impl Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reporting {
-    /// A changed request is told at once.
+    /// What is asked for is asked for at once in every product; with this, a report of what was used up to then goes with it.
     pub on_change: bool,
     /// Hours between reports.
     pub interval_hours: u32,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::{
     AttemptLine, AuthorizationSection, EvaluationSection, FailureLine, PrivacySection, ProductSection,
-    RegistrationSection, TransportSection, UsageLine, attempts, latest_failure, transport_name, usage_lines,
+    RegistrationSection, TransportSection, UsageLine, attempts, latest_failure, usage_lines,
 };
 use super::{FORECAST_DAYS, Forecast, LicenseView, ViewInput};
 use crate::license::agent::enforcement::transport_in_force;
@@ -120,7 +120,7 @@ fn summary_value(input: &ViewInput<'_>, overview: &LicenseView, field: SummaryFi
         SummaryField::ServerAddress => or_none(input.server),
         SummaryField::ProxyAddress => or_none(input.proxy),
         SummaryField::TransportMode => {
-            format!("{} (HTTPS)", transport_name(transport_in_force(input.state, input.setup)))
+            format!("{} (HTTPS)", transport_in_force(input.state, input.setup).name())
         }
         SummaryField::LicensingState => bracketed(&overview.words.licensing),
         SummaryField::ProductVersion => major(&input.setup.version).to_owned(),

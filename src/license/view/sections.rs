@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ViewInput;
 use super::overview::words_of;
 use crate::license::agent::{
-    Authorization, Client, Enforced, Failure, Registration, Requested, TransportClass, UsageClass,
-    enforcement::transport_in_force,
+    Authorization, Client, Enforced, Failure, Registration, Requested, UsageClass, enforcement::transport_in_force,
 };
 use crate::license::usage::report::licenses;
 use crate::protocol::{TagGrant, TagStatus};
@@ -210,14 +209,6 @@ pub struct TransportSection {
     pub locked: bool,
 }
 
-pub(super) const fn transport_name(class: TransportClass) -> &'static str {
-    match class {
-        TransportClass::Direct => "direct",
-        TransportClass::OnPrem => "on_prem",
-        TransportClass::Proxy => "proxy",
-    }
-}
-
 impl PrivacySection {
     pub(super) const fn of(input: &ViewInput<'_>) -> Self {
         Self { sends_hostname: !input.setup.withhold_hostname, sends_version: true }
@@ -228,7 +219,7 @@ impl TransportSection {
     pub(super) fn of(input: &ViewInput<'_>) -> Self {
         use crate::license::profile::TransportChange::RequiresDeregister;
         Self {
-            mode: transport_name(transport_in_force(input.state, input.setup)).to_owned(),
+            mode: transport_in_force(input.state, input.setup).name().to_owned(),
             server: input.server.map(str::to_owned),
             proxy: input.proxy.map(str::to_owned),
             locked: input.profile().transport_change == RequiresDeregister

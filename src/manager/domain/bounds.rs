@@ -12,6 +12,8 @@ pub const LOTS_PER_POOL_MAX: usize = 256;
 pub const LOTS_MAX: usize = 50_000;
 /// Registration tokens, ended ones included.
 pub const TOKENS_MAX: usize = 10_000;
+/// Days that a token is good as the policy is delivered.
+pub const TOKEN_DAYS: u16 = 30;
 /// Product instances, gone ones included.
 pub const INSTANCES_MAX: usize = 250_000;
 /// Tags of one request.

@@ -11,6 +11,7 @@ use super::record::{AlertKind, Record, Severity};
 use super::{Change, Domain};
 use crate::protocol::Entropy;
 use crate::units::UnixMillis;
+use crate::units::when::when;
 
 /// Milliseconds that the clock may go ahead between two looks beyond what passed.
 const LEAP_MS: u64 = 3_600_000;
@@ -97,9 +98,9 @@ impl Domain {
                 source: "/account".to_owned(),
                 virtual_account: None,
                 text: format!(
-                    "the clock leapt ahead from {} to {} (milliseconds since 1970), or the manager was down that long; \
-                     nothing ends by time for 24 h",
-                    before.0, wall.0
+                    "the clock leapt ahead from {} to {}, or the manager was down that long; nothing ends by time for 24 h",
+                    when(before),
+                    when(wall)
                 ),
                 action: "set the clock right; if it is right, acknowledge this alert",
                 due: None,

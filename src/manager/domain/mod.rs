@@ -146,7 +146,7 @@ impl Domain {
             export_permitted: true,
             reservation_allowed: true,
             products: Vec::new(),
-            token_days: 30,
+            token_days: bounds::TOKEN_DAYS,
             report_days: 30,
             reported_at: now,
             created_at: now,

@@ -509,6 +509,15 @@ fn the_way_to_the_manager_is_checked_as_a_whole() {
     assert_eq!(loaded.config.license.url.as_deref(), Some("https://lm.example.com"), "both path shapes mean our API");
     let warned = from_text("[license]\nurl = 'https://lm'\nproxy = '10.0.0.1:3128'\n").unwrap().warnings;
     assert!(warned.len() == 1 && warned[0].contains("license.proxy"), "{warned:?}");
+    for (profile, warns) in [("open", false), ("expressway", false), ("ncs540", false), ("cusp", true), ("ccx", true)] {
+        let text = format!("[license]\nprofile = '{profile}'\nshare_hostname = false\n");
+        let warned = from_text(&text).unwrap().warnings;
+        assert_eq!(
+            warned.iter().any(|warning| warning.contains("license.share_hostname")),
+            warns,
+            "{profile}: {warned:?}"
+        );
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::keys::TYPES_MAX;
 use super::problem::{Origin, Problem, shortened};
 use super::secret::{self, BadSecretFile, Secrets};
 use super::{Address, Config, ExportScope, Group, TrustChoice};
+use crate::license::PrivacyItem;
 use crate::license::agent::TransportClass;
 
 /// The most ports whose capacity is licensed.
@@ -195,6 +196,13 @@ impl Validation<'_> {
             self.warnings.push(format!(
                 "license.transport ({}): the product {} does not offer this way; it is used all the same",
                 self.origin("license.transport"),
+                profile.name
+            ));
+        }
+        if !license.share_hostname && !profile.privacy.contains(&PrivacyItem::Hostname) {
+            self.warnings.push(format!(
+                "license.share_hostname ({}): the product {} has no such choice; name and address are kept back all the same",
+                self.origin("license.share_hostname"),
                 profile.name
             ));
         }

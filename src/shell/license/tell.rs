@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::license::agent::{Alarm, AlarmKind, AlarmLevel, Limits, Notice};
+use crate::license::agent::{Alarm, AlarmKind, AlarmLevel, Limits, Notice, nothing_granted};
+use crate::limits::Verdict;
 use crate::shell::context::Context;
 use crate::shell::telemetry::{AlarmId, EventKind, Raise, Severity};
 use crate::units::UnixMillis;
@@ -93,22 +94,10 @@ pub fn notice(context: &Context, notice: &Notice, wall: UnixMillis) {
     context.events.publish(wall, kind, severity(*level), text, json!({ "notice": name, "at": at }));
 }
 
-/// Tells that calls are judged otherwise from now on.
-pub fn verdict(context: &Context, limits: &Limits, state: &str, wall: UnixMillis) {
+/// Tells that calls are judged otherwise from now on. `without` are the types of which nothing was granted.
+pub fn verdict(context: &Context, limits: &Limits, without: &[&str], state: &str, wall: UnixMillis) {
     let verdict = limits.verdict;
-    let refused: Vec<&str> = [
-        ("new calls", verdict.calls.is_some()),
-        ("new registrations", verdict.registrations.is_some()),
-        ("changes of the configuration", verdict.configuration.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(what, refused)| refused.then_some(what))
-    .collect();
-    let (severity, effect) = if refused.is_empty() {
-        (Severity::Info, "nothing is refused".to_owned())
-    } else {
-        (Severity::Critical, format!("{} are refused; emergency calls are admitted", refused.join(" and ")))
-    };
+    let (severity, effect) = refused(verdict, without);
     let text = format!("Licensing is in state {state}: {effect}.");
     tracing::warn!(state, "{text}");
     let data = json!({
@@ -118,6 +107,26 @@ pub fn verdict(context: &Context, limits: &Limits, state: &str, wall: UnixMillis
         "refuses_configuration": verdict.configuration.is_some(),
     });
     context.events.publish(wall, EventKind::Verdict, severity, text, data);
+}
+
+/// What is refused now, by the verdict and by what was not granted at all.
+fn refused(verdict: Verdict, without: &[&str]) -> (Severity, String) {
+    let refused: Vec<&str> = [
+        ("new calls", verdict.calls.is_some()),
+        ("new registrations", verdict.registrations.is_some()),
+        ("changes of the configuration", verdict.configuration.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(what, refused)| refused.then_some(what))
+    .collect();
+    let short = (verdict.calls.is_none() && !without.is_empty()).then(|| nothing_granted(without));
+    let by_verdict =
+        (!refused.is_empty()).then(|| format!("{} are refused; emergency calls are admitted", refused.join(" and ")));
+    match (by_verdict, short) {
+        (None, None) => (Severity::Info, "no call is refused but beyond its limits".to_owned()),
+        (Some(text), None) | (None, Some(text)) => (Severity::Critical, text),
+        (Some(text), Some(short)) => (Severity::Critical, format!("{text}; {short}")),
+    }
 }
 
 /// The state cannot be written.
@@ -226,14 +235,52 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it said nothing")
 }
 
-/// The first letter large, a full stop at the end.
+/// The first letter large, a full stop at the end. A name that stands first, such as a tag or a key, stays as it is written.
 pub(super) fn sentence(text: &str) -> String {
     let mut text = text.trim().to_owned();
-    if let Some(first) = text.get_mut(..1) {
+    let word = text.split_whitespace().next().unwrap_or_default().trim_end_matches([',', ':', ';', '.', '!', '?']);
+    let is_word = word.chars().all(|letter| letter.is_alphabetic() || matches!(letter, '-' | '\''));
+    if let Some(first) = text.get_mut(..1).filter(|_| is_word) {
         first.make_ascii_uppercase();
     }
     if !text.is_empty() && !text.ends_with(['.', '!', '?']) {
         text.push('.');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::VerdictCause;
+
+    #[test]
+    fn a_name_that_begins_a_sentence_stays_as_it_is_written() {
+        for (text, told) in [
+            ("open.cps: 15 in use, 4 bought", "open.cps: 15 in use, 4 bought."),
+            ("license.url is not set", "license.url is not set."),
+            ("more is in use than was bought", "More is in use than was bought."),
+            ("re-registration failed; try again!", "Re-registration failed; try again!"),
+            ("none: new calls are admitted", "None: new calls are admitted."),
+            ("", ""),
+        ] {
+            assert_eq!(sentence(text), told);
+        }
+    }
+
+    #[test]
+    fn what_was_not_granted_at_all_is_told_as_refused_although_the_verdict_admits() {
+        let admits = Verdict::default();
+        let refuses =
+            Verdict { calls: Some(VerdictCause::Enforced), registrations: Some(VerdictCause::Enforced), ..admits };
+        let frozen = Verdict { configuration: Some(VerdictCause::Enforced), ..admits };
+        assert_eq!(refused(admits, &[]), (Severity::Info, "no call is refused but beyond its limits".to_owned()));
+        let (severity, text) = refused(admits, &["session"]);
+        assert_eq!(severity, Severity::Critical);
+        assert!(text.starts_with("new calls that need session are refused"), "{text}");
+        let (_, text) = refused(refuses, &["session"]);
+        assert_eq!(text, "new calls and new registrations are refused; emergency calls are admitted");
+        let (_, text) = refused(frozen, &["cps"]);
+        assert!(text.contains("changes of the configuration are refused") && text.contains("need cps"), "{text}");
+    }
 }

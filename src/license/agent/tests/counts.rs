@@ -121,3 +121,22 @@ fn a_restored_backup_asks_for_the_counts_that_come_with_it() {
     configure(&mut world, strict(Some(50)));
     assert_eq!(sessions_asked(&world), Some(50));
 }
+
+#[test]
+fn a_changed_count_is_asked_for_at_once_and_reported_with_what_was_used_before_where_the_profile_says_so() {
+    for (on_change, reports) in [(true, 1), (false, 0)] {
+        let mut changing = strict(Some(50));
+        std::sync::Arc::make_mut(&mut changing.profile).report.on_change = on_change;
+        let mut world = World::with(changing.clone());
+        world.register();
+        world.use_now("session", 9);
+        world.run_for(MINUTE);
+        let before = world.sent(Endpoint::Report).len();
+        configure(&mut world, changing.clone());
+        assert_eq!(world.sent(Endpoint::Report).len(), before, "nothing changed");
+        changing.requested.iter_mut().find(|of| of.type_name == "session").unwrap().units = Some(70);
+        configure(&mut world, changing);
+        assert_eq!(sessions_asked(&world), Some(70));
+        assert_eq!(world.sent(Endpoint::Report).len() - before, reports, "on_change = {on_change}");
+    }
+}

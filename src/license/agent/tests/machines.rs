@@ -68,6 +68,14 @@ fn a_factory_reset_that_keeps_licensing_is_out_of_contact_until_the_first_contac
 }
 
 #[test]
+fn a_factory_reset_that_keeps_licensing_says_that_there_is_nothing_to_keep_where_nothing_is_registered() {
+    let mut world = World::of(BuiltinProfile::Open);
+    let done = world.command(Command::FactoryReset { keep_licensing: true }).unwrap();
+    assert!(done.text.contains("not registered"), "{}", done.text);
+    assert!(!world.stands(AlarmKind::RegDown) && !world.stands(AlarmKind::AuthDown));
+}
+
+#[test]
 fn a_factory_reset_that_drops_licensing_deregisters_and_begins_as_delivered() {
     for (builtin, client) in [(BuiltinProfile::Expressway, Client::Enabled), (BuiltinProfile::Ccx, Client::Disabled)] {
         for reachable in [true, false] {

@@ -11,6 +11,7 @@ use crate::protocol::{
     ComplianceStatus, EntitlementRequest, Grant, PoolView, RefusalCode, ReportRequest, TagGrant, TagReport, TagStatus,
 };
 use crate::units::UnixMillis;
+use crate::units::when::iso;
 
 /// What was asked for of one tag.
 struct Asked<'a> {
@@ -65,7 +66,9 @@ impl Domain {
         if request.from > request.until || request.until.0 > now.0.saturating_add(SKEW_MAX_MS) {
             let text = format!(
                 "a report from {} to {}; accepted: from not after to, and to at most 1 h after {}",
-                request.from.0, request.until.0, now.0
+                iso(request.from),
+                iso(request.until),
+                iso(now)
             );
             return Err(denied(RefusalCode::BadRequest, text));
         }

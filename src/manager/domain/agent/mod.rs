@@ -22,7 +22,7 @@ use super::record::{AlertKind, Instance, InstanceState, Machine, Record, Retired
 use super::{Change, Domain, EvalPolicy, InstanceEvent, InstanceEventKind, InstanceId, RecordKey, RecordKind};
 use crate::protocol::{Acknowledged, AnswerHeader, Entropy, InstanceInfo, PublicKey, RefusalCode, RequestHeader};
 use crate::units::UnixMillis;
-use crate::units::when::when;
+use crate::units::when::{iso, when};
 
 /// Why a message is refused.
 pub(super) struct Denied {
@@ -397,9 +397,9 @@ fn check_skew(header: &RequestHeader, now: UnixMillis) -> Result<(), Denied> {
         return Ok(());
     }
     let text = format!(
-        "sent at {}, and the manager's clock says {} (milliseconds since 1970); accepted: {} s apart",
-        header.sent_at.0,
-        now.0,
+        "sent at {}, and the manager's clock says {}; accepted: at most {} s apart",
+        iso(header.sent_at),
+        iso(now),
         SKEW_MAX_MS / 1000
     );
     Err(denied(RefusalCode::ClockSkew, text))

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::protocol::{Entropy, RefusalCode, RegistrationRequest};
 use crate::units::UnixMillis;
+use crate::units::when::when;
 
 impl Domain {
     /// Registers an instance. By (UDI, key) it does so once: an answer that was lost is given again, with the same
@@ -260,7 +261,7 @@ fn usable(token: &Token, by_this_token: Option<&Instance>, now: UnixMillis) -> R
         TokenState::UsedUp if by_this_token.is_some() => Ok(()),
         TokenState::Revoked => Err(denied(RefusalCode::TokenRevoked, "the token was revoked; make a new one")),
         TokenState::Expired => {
-            let text = format!("the token ended at {}; make a new one", token.expires_at.0);
+            let text = format!("the token ended on {}; make a new one", when(token.expires_at));
             Err(denied(RefusalCode::TokenExpired, text))
         }
         TokenState::UsedUp => {

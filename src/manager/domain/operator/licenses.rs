@@ -12,6 +12,7 @@ use super::accounts::check_overage;
 use super::{Acting, Outcome, did, invalid, name, not_found, note_text, room, time, word};
 use crate::protocol::Entropy;
 use crate::units::UnixMillis;
+use crate::units::when::{iso, when};
 
 impl Domain {
     pub(super) fn define_tag(&mut self, tag: TagDefinition, batch: &mut Batch) -> Outcome {
@@ -90,8 +91,8 @@ impl Domain {
         time("start", start)?;
         new.end.map_or(Ok(()), |end| time("end", end))?;
         if let Some(end) = new.end.filter(|end| *end <= start || *end <= acting.now) {
-            let accepted = format!("after its start ({}) and after now ({})", start.0, acting.now.0);
-            return Err(invalid("end", end.0, accepted));
+            let accepted = format!("after its start ({}) and after now ({})", iso(start), iso(acting.now));
+            return Err(invalid("end", iso(end), accepted));
         }
         self.room_for_lot(account, &new.tag)?;
         if !self.tags.contains_key(&new.tag) {
@@ -119,8 +120,8 @@ impl Domain {
             split_from: None,
         };
         let view = LotView::of(&lot, acting.now);
-        let end = lot.end.map_or_else(|| "perpetual".to_owned(), |end| format!("until {}", end.0));
-        let detail = format!("{} of {} in {account}, from {} {end}", lot.quantity, lot.tag, start.0);
+        let end = lot.end.map_or_else(|| "perpetual".to_owned(), |end| format!("until {}", when(end)));
+        let detail = format!("{} of {} in {account}, from {}, {end}", lot.quantity, lot.tag, when(start));
         let target = format!("/lots/{}", lot.id);
         self.put_lot(lot, acting.now, batch);
         Ok(did(OperatorReply::Lot(Box::new(view)), target, detail))

@@ -14,6 +14,7 @@ use super::record::{Record, Role};
 use super::{Actor, Change, Domain, OperatorCommand, OperatorRefused, OperatorReply, VirtualAccountId};
 use crate::protocol::Entropy;
 use crate::units::UnixMillis;
+use crate::units::when::iso;
 
 /// What was done, and what the audit log says of it.
 struct Did {
@@ -229,7 +230,8 @@ fn time(field: &'static str, found: UnixMillis) -> Result<(), OperatorRefused> {
     if found <= TIME_MAX {
         return Ok(());
     }
-    Err(invalid(field, found.0, format!("at most {}, the end of the year 9999", TIME_MAX.0)))
+    // Beyond it nothing is a date.
+    Err(invalid(field, found.0, format!("at most {} ({})", TIME_MAX.0, iso(TIME_MAX))))
 }
 
 /// A list of names.

@@ -166,6 +166,7 @@ impl Driver {
             let mut report = transport.probe(identity.as_ref(), || clock.wall()).await;
             let text = match registration {
                 "registered" => "this instance is registered".to_owned(),
+                "pending" => format!("its registration is under way{}", failure.unwrap_or_default()),
                 other => format!("this instance is {other}: register it with a token{}", failure.unwrap_or_default()),
             };
             report.conclude("registration", registration == "registered", text);

@@ -13,10 +13,11 @@ use super::prepared::Prepared;
 use super::stores::{Saved, Stores};
 use crate::license::agent::{
     Action, Agent, Alarm, Command, Exchange, ExchangeId, Leaving, Limits, Outgoing, TransportFailure, TransportStep,
-    UsageNow,
+    UsageNow, nothing_of,
 };
 use crate::license::ports::{Counts, DailyCount, Port};
 use crate::license::view::ViewInput;
+use crate::limits::Verdict;
 use crate::node::usage_now;
 use crate::shell::cluster::setup::in_force;
 use crate::shell::config::{Config, Secrets};
@@ -87,6 +88,8 @@ pub(super) struct Driver {
     pub(super) limits: Option<Limits>,
     /// The first limits are in force already.
     first: bool,
+    /// The types of which nothing was granted, as it was told last.
+    without: Vec<String>,
     in_flight: JoinSet<(ExchangeId, Exchange)>,
     /// The request that is on its way. One at a time: the manager takes messages in the order of their numbers alone.
     sent: Option<(ExchangeId, AbortHandle)>,
@@ -141,6 +144,7 @@ impl Driver {
             waiting,
             limits,
             first: true,
+            without: Vec::new(),
             in_flight: JoinSet::new(),
             sent: None,
             unsent: VecDeque::new(),
@@ -299,10 +303,13 @@ impl Driver {
         }
         let before = context.gate.verdict().get();
         context.gate.verdict().set(limits.verdict);
-        let refuses = limits.verdict != crate::limits::Verdict::default();
-        if before != limits.verdict || (self.first && refuses) {
-            tell::verdict(context, &limits, self.agent.state().name(), now.wall);
+        let without = nothing_of(&limits, self.agent.setup());
+        let refuses = limits.verdict != Verdict::default() || !without.is_empty();
+        let changed = before != limits.verdict || self.without != without;
+        if changed || (self.first && refuses) {
+            tell::verdict(context, &limits, &without, self.agent.state().name(), now.wall);
         }
+        self.without = without.into_iter().map(str::to_owned).collect();
         self.first = false;
         self.limits = Some(limits);
     }

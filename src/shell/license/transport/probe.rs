@@ -38,6 +38,8 @@ pub enum StepOutcome {
     Skipped,
     /// An earlier one failed.
     NotReached,
+    /// The way works; this is what to do next.
+    Next,
 }
 
 /// One step.
@@ -131,11 +133,11 @@ impl ProbeReport {
         }
     }
 
-    /// Adds what the driver knows behind the steps of the way.
-    pub fn conclude(&mut self, step: &'static str, passed: bool, text: impl Into<String>) {
-        let outcome = match (self.failed, passed) {
+    /// Adds what the driver knows behind the steps of the way. It is no step of the way: it fails nothing.
+    pub fn conclude(&mut self, step: &'static str, done: bool, text: impl Into<String>) {
+        let outcome = match (self.failed, done) {
             (_, true) => StepOutcome::Passed,
-            (None, false) => StepOutcome::Failed,
+            (None, false) => StepOutcome::Next,
             (Some(_), false) => StepOutcome::NotReached,
         };
         self.push(step, outcome, text);

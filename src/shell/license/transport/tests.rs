@@ -322,7 +322,7 @@ async fn a_probe_walks_the_whole_way_and_sees_the_clock() {
 
 #[tokio::test]
 async fn a_probe_names_the_step_that_failed_and_none_behind_it() {
-    use StepOutcome::{Failed, NotReached, Passed};
+    use StepOutcome::{Failed, Next, NotReached, Passed};
     let rig = Rig::new();
     let foreign = Authority::new("Interceptor Inc", 9);
     let intercepted = Server::start(Some(tls(&foreign, &["localhost"], None)), http("200 OK", "", "{}")).await;
@@ -354,4 +354,9 @@ async fn a_probe_names_the_step_that_failed_and_none_behind_it() {
     assert_eq!(report.failed, Some("configuration"));
     report.conclude("registration", false, "not registered");
     assert_eq!(report.steps.last().unwrap().outcome, NotReached);
+    let well = Server::start(Some(tls(&rig.authority, &["localhost"], None)), http("200 OK", "", "{}")).await;
+    let mut works =
+        Transport::new(rig.settings(&format!("https://localhost:{}", well.port))).probe(None, || UnixMillis(0)).await;
+    works.conclude("registration", false, "not registered");
+    assert_eq!((works.failed, works.steps.last().unwrap().outcome), (None, Next), "{works:?}");
 }

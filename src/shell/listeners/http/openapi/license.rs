@@ -129,7 +129,7 @@ pub(super) fn add_schemas(schemas: &mut Map<String, Value>) {
     let step = open(
         json!({
             "step": string(),
-            "outcome": { "type": "string", "enum": ["passed", "failed", "skipped", "not_reached"] },
+            "outcome": { "type": "string", "enum": ["passed", "failed", "skipped", "not_reached", "next"] },
             "text": string()
         }),
         &["step", "outcome", "text"],
