@@ -389,7 +389,8 @@ impl Sidecar {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), usize::try_from(calls).expect("few calls") * 5, "{text}");
         let admitted = lines.chunks_exact(5).filter(|answer| answer[0] == "1").count();
-        let why = lines.chunks_exact(5).filter(|answer| answer[0] == "0").map(|answer| answer[1].to_owned()).last();
+        let why =
+            lines.chunks_exact(5).filter(|answer| answer[0] == "0").map(|answer| answer[1].to_owned()).next_back();
         (u32::try_from(admitted).expect("few calls"), why)
     }
 

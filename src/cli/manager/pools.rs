@@ -115,10 +115,11 @@ impl Taken {
             1 => "the product instance that asks for it is".to_owned(),
             count => format!("the {count} product instances that ask for it are"),
         };
+        let calls = if left == 0 { "no call that needs it is" } else { "fewer calls are" };
         let tiers = if self.tiered { ", unless licenses of a higher tier cover it" } else { "" };
         format!(
             "{short} will be short{tiers}: by the policy {who} told to be out of compliance with the next contact; where \
-             overage is not allowed, fewer calls are admitted from then on"
+             overage is not allowed, {calls} admitted from then on"
         )
     }
 }
@@ -137,6 +138,9 @@ mod tests {
             "{}",
             short.effect()
         );
+        assert!(short.effect().ends_with("fewer calls are admitted from then on"), "{}", short.effect());
+        let all = Taken { quantity: 20, ..short };
+        assert!(all.effect().ends_with("no call that needs it is admitted from then on"), "{}", all.effect());
         let tiered = Taken { tiered: true, instances: 3, ..short };
         let told = tiered.effect();
         assert!(told.contains("of a higher tier cover it: by the policy the 3 product instances"), "{told}");

@@ -60,11 +60,21 @@ impl<'a> Caps<'a> {
 /// What is in force does to calls now.
 #[must_use]
 pub(super) fn on_calls(limits: &Limits, setup: &Setup) -> String {
-    let nothing = nothing_of(limits, setup);
+    let Caps { nothing, granted, .. } = Caps::of(limits, setup);
     if limits.verdict.calls.is_none() && !nothing.is_empty() {
         return nothing_granted(&nothing);
     }
+    if limits.verdict == Verdict::default() && !granted.is_empty() {
+        return format!("new calls are admitted{}", up_to(&granted));
+    }
     by_verdict(limits.verdict).to_owned()
+}
+
+/// Behind what is admitted: the caps that a grant sets.
+#[must_use]
+pub(crate) fn up_to(granted: &[(&str, u32)]) -> String {
+    let granted: Vec<String> = granted.iter().map(|(name, units)| format!("{units} {name}")).collect();
+    format!(", up to what was granted ({})", granted.join(", "))
 }
 
 /// The types of which nothing was granted although they are asked for, where that refuses calls.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ViewInput;
 use super::forecast::{Forecast, Track};
-use crate::license::agent::text::{Caps, nothing_granted};
+use crate::license::agent::text::{Caps, nothing_granted, up_to};
 use crate::license::agent::{Authorization, Client, Enforced, Limits, Registration, TypeCap, enforcement};
 use crate::license::profile::{Effect, StateWords, Words};
 use crate::license::when::{span, when};
@@ -275,8 +275,7 @@ fn effect_now(input: &ViewInput<'_>, limits: &Limits) -> String {
         return nothing_granted(&caps.nothing);
     }
     let capped = if !caps.granted.is_empty() {
-        let granted: Vec<String> = caps.granted.iter().map(|(name, units)| format!("{units} {name}")).collect();
-        format!(", up to what was granted ({})", granted.join(", "))
+        up_to(&caps.granted)
     } else if caps.requested {
         ", up to what the configuration requests".to_owned()
     } else if caps.counted_above_grant {

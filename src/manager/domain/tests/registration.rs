@@ -4,6 +4,7 @@ use super::desk::{DAY, Desk, Host};
 use crate::manager::domain::*;
 use crate::protocol::*;
 use crate::units::UnixMillis;
+use crate::units::when::iso;
 
 fn uses(desk: &Desk, id: TokenId) -> u64 {
     desk.domain.token(id, desk.now).unwrap().uses
@@ -250,8 +251,8 @@ fn a_clock_more_than_an_hour_off_is_refused_with_both_times() {
         let reply = desk.take(&request, &host.caller);
         if let AgentReply::Refused(refusal) = &reply {
             assert_eq!(refusal.code, RefusalCode::ClockSkew);
-            assert!(refusal.text.contains(&sent_at.0.to_string()), "{}", refusal.text);
-            assert!(refusal.text.contains(&desk.now.0.to_string()), "{}", refusal.text);
+            assert!(refusal.text.contains(&iso(sent_at)), "{}", refusal.text);
+            assert!(refusal.text.contains(&iso(desk.now)), "{}", refusal.text);
         }
         assert_eq!(matches!(reply, AgentReply::Registered(_)), fits, "{ahead}");
     }
