@@ -50,7 +50,7 @@ impl Fence {
             return Vec::new();
         }
         self.asked = Some(view.now);
-        let census = Message::Census(Census { about: view.node.clone(), anchor: self.anchor });
+        let census = Message::Census(Census { about: view.node.clone(), anchor: self.anchor, inc: view.inc });
         self.missing(view.configured).into_iter().map(|node| Out::Send(node, census.clone())).collect()
     }
 
@@ -111,6 +111,7 @@ mod tests {
             now,
             wall: None,
             node: &node,
+            inc: Incarnation(1),
             configured: &configured,
             reachable: &BTreeSet::new(),
             params: &params,

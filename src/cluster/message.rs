@@ -64,6 +64,25 @@ impl Message {
         }
     }
 
+    /// The life of its sender that moves rights with it, if it does.
+    pub(super) const fn life(&self) -> Option<Incarnation> {
+        match self {
+            Self::Req(req) => Some(req.binc),
+            Self::Lend(lend) => Some(lend.linc),
+            Self::Adopt(adopt) => Some(adopt.linc),
+            Self::Hello(_)
+            | Self::Leave(_)
+            | Self::Census(_)
+            | Self::Counted(_)
+            | Self::Ballot(_)
+            | Self::Vote(_)
+            | Self::Release(_)
+            | Self::Released(_)
+            | Self::Beat(_)
+            | Self::BeatAck(_) => None,
+        }
+    }
+
     /// Whether it names no more and nothing longer than any node has.
     pub(super) fn is_bounded(&self) -> bool {
         match self {
@@ -186,6 +205,8 @@ pub struct Census {
     pub about: NodeName,
     /// The sender's own clock, echoed: an answer to an older question counts for nothing.
     pub anchor: Anchor,
+    /// The sender's incarnation. It rises when its census about itself is over: what comes late is known by that.
+    pub inc: Incarnation,
 }
 
 /// The answer to a [`Census`].

@@ -80,6 +80,7 @@ macro_rules! view {
             now: $now,
             wall: $self.wall,
             node: &$self.node,
+            inc: $self.engine.inc(),
             configured: &$self.configured,
             reachable: &$self.reachable,
             params: $self.engine.params(),
@@ -122,6 +123,7 @@ impl Cluster {
             now,
             wall: None,
             node: &node,
+            inc: ledger.inc,
             configured: &configured,
             reachable: &reachable,
             params: &setup.params,
@@ -252,6 +254,10 @@ impl Cluster {
         match message {
             Message::Hello(_) => {}
             Message::Req(_) | Message::Lend(_) | Message::Adopt(_) => {
+                if message.life().is_some_and(|life| !self.presence.has_greeted(from, life)) {
+                    self.presence.await_greeting(from, now);
+                    return self.take_news(now, pools);
+                }
                 self.engine.handle_message(from, message, now, pools);
             }
             Message::Leave(leave) => self.on_leave(from, &leave),

@@ -30,7 +30,8 @@ pub struct Parameters {
     pub borrow_ahead_ms: u32,
     /// Standard deviations of the demand that are borrowed ahead for sessions.
     pub session_deviations: u32,
-    /// The part of the reserve that remains in scarcity, in percent.
+    /// While a peer starves, a reserve is at most this part of a node's fair share (by demand) of what is free anywhere, in
+    /// percent; otherwise twice that.
     pub scarce_reserve_percent: u32,
     /// So many reserves are kept before anything is returned, in percent.
     pub return_above_percent: u32,
@@ -44,6 +45,8 @@ pub struct Parameters {
     pub blind_interval_ms: u32,
     /// What was asked for and not there is remembered for so long, in milliseconds.
     pub pending_ms: u32,
+    /// A node that refuses calls recalls what it lent after so long without a free unit, in milliseconds.
+    pub recall_after_ms: u32,
     /// A recall is repeated so often, in milliseconds.
     pub recall_interval_ms: u32,
     /// What isn't acknowledged yet of lent sessions is repeated so often, in milliseconds.
@@ -106,6 +109,7 @@ impl Default for Parameters {
             ask_interval_ms: 20,
             blind_interval_ms: 60,
             pending_ms: 150,
+            recall_after_ms: 100,
             recall_interval_ms: 100,
             repeat_interval_ms: 1000,
             max_lend_percent: 100,

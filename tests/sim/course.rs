@@ -78,11 +78,31 @@ impl World {
                     return self.law.fail(format!("I10: n{node} never gave up what a grant left out: {granted:?}"));
                 }
                 if limit != home || (sums.out, sums.held, sums.limbo, used.used) != (0, 0, 0, 0) {
-                    let text = format!("I10: n{node} has {limit} of its {home} in force; {sums:?}, {used:?}");
+                    let loans = self.loans_of(node, of);
+                    let text = format!("I10: n{node} has {limit} of its {home} in force; {sums:?}, {used:?}{loans}");
                     return self.law.fail(text);
                 }
             }
         }
+    }
+
+    /// What a node and its borrowers think of what is out, for people to read.
+    fn loans_of(&self, node: usize, of: usize) -> String {
+        let index = ResourceIndex(of);
+        let Some(lender) = &self.hosts[node].live else { return String::new() };
+        let mut text = String::new();
+        for (peer, host) in self.hosts.iter().enumerate() {
+            let lent = lender.cluster.inspect_pair(index, &host.name);
+            if lent.out.0 > 0 {
+                let held = host
+                    .live
+                    .as_ref()
+                    .map(|live| (live.cluster.inc(), live.cluster.inspect_pair(index, &self.hosts[node].name)));
+                let inc = lender.cluster.inc();
+                text += &format!("\n  {inc:?} to n{peer}: {lent:?}\n  there: {held:?}");
+            }
+        }
+        text
     }
 
     /// I9, and that what is lent is used: a node that never lends is safe too.

@@ -136,6 +136,20 @@ fn says(name: &str, row: &Row) {
     );
 }
 
+/// A node that never lends is safe too: this says that lending pays. Where all nodes are as busy as they can be there is next to
+/// nothing to lend, and what is on its way is out of use; still no worse than if nobody lent.
+#[test]
+fn a_cluster_serves_an_even_load_no_worse_than_a_static_split_and_a_skewed_one_nearly_as_one_node_would() {
+    for load in [0.9, 1.0, 1.2] {
+        let row = offered(10, Shape::Uniform, load, NEAR, &[]);
+        assert!(row.of_best >= row.split, "even load of {load}: {:.3}, a static split {:.3}", row.of_best, row.split);
+    }
+    for (shape, least) in [(Shape::Skew, 0.97), (Shape::Shift, 0.955)] {
+        let row = offered(10, shape, 1.0, NEAR, &[]);
+        assert!(row.of_best >= least, "{shape:?}: {:.3} of what one node would admit", row.of_best);
+    }
+}
+
 const NEAR: (u64, u64) = (1000, 5000);
 const FAR: (u64, u64) = (1000, 50_000);
 

@@ -65,6 +65,7 @@ impl Cluster {
             now,
             wall: self.wall,
             node: &self.node,
+            inc,
             configured: &self.configured,
             reachable: &self.reachable,
             params: &params,
@@ -124,6 +125,11 @@ impl Cluster {
     pub(super) fn count(&mut self, from: &NodeName, census: &Census, now: Tick, pools: &mut dyn Pools) -> Vec<Out> {
         let inc_seen = self.engine.inc_seen(&census.about);
         if census.about == *from {
+            let over = self.presence.life_of(from).is_some_and(|(_, inc)| census.inc < inc);
+            if over {
+                // Its answer would be thrown away, and a later life be waited for that never begins.
+                return Vec::new();
+            }
             let after = Incarnation(inc_seen.0.saturating_add(1));
             self.engine.lender_replaced(from, after, now, pools);
         }

@@ -1,5 +1,5 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about, and at nothing else")]
-
+mod lives;
 mod storm;
 
 use super::*;

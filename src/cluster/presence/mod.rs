@@ -149,8 +149,19 @@ impl Presence {
         self.unknown.remove(peer);
     }
 
+    /// Whether this life of a peer greeted, or a later one.
+    pub(in crate::cluster) fn has_greeted(&self, peer: &NodeName, inc: Incarnation) -> bool {
+        self.greetings.life_of(peer).is_some_and(|(_, life)| inc <= life)
+    }
+
+    /// A word came of a life that hasn't greeted: of which ledger it is, its greeting will say. It is on its way, or lost.
+    pub(in crate::cluster) fn await_greeting(&mut self, peer: &NodeName, now: Tick) {
+        self.ignore(peer, "a word of a life that hasn't greeted yet", now);
+        self.unknown.entry(peer.clone()).or_insert_with(|| now.plus_millis(HELLO_AGAIN_MS / 10));
+    }
+
     fn say_hello(&mut self, peer: &NodeName, now: Tick) {
-        let asks = self.greetings.refusal(peer) == Some(Refused::Unknown);
+        let asks = self.greetings.refusal(peer) == Some(Refused::Unknown) || self.unknown.contains_key(peer);
         if asks {
             self.unknown.insert(peer.clone(), now.plus_millis(HELLO_AGAIN_MS));
         }

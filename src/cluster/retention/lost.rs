@@ -364,7 +364,7 @@ impl Retained {
         }
         let asked = Self::asked(peer, entry, view);
         let Some(count) = &mut entry.count else { return out };
-        let census = Message::Census(Census { about: peer.clone(), anchor: count.anchor });
+        let census = Message::Census(Census { about: peer.clone(), anchor: count.anchor, inc: view.inc });
         if !count.answers.contains_key(view.node) {
             out.push(Out::ToSelf(census.clone()));
         }

@@ -35,7 +35,7 @@ pub(in crate::cluster) use self::own::SelfLease;
 pub(in crate::cluster) use self::release::Withheld;
 pub(in crate::cluster) use self::voter::Voter;
 use super::action::Event;
-use super::ids::NodeName;
+use super::ids::{Incarnation, NodeName};
 use super::ledger::Record;
 use super::message::Message;
 use super::params::Parameters;
@@ -51,6 +51,7 @@ pub(in crate::cluster) struct View<'a> {
     /// The wall time, as the driver said last.
     pub(in crate::cluster) wall: Option<UnixMillis>,
     pub(in crate::cluster) node: &'a NodeName,
+    pub(in crate::cluster) inc: Incarnation,
     /// The configured members, this node left out.
     pub(in crate::cluster) configured: &'a BTreeSet<NodeName>,
     pub(in crate::cluster) reachable: &'a BTreeSet<NodeName>,

@@ -60,6 +60,7 @@ macro_rules! view {
             now: $group.now,
             wall: Some(wall),
             node: $node,
+            inc: Incarnation(1),
             configured: &configured,
             reachable: &reachable,
             params: &params,

@@ -235,7 +235,15 @@ impl Share {
         // Once for each life of either side, and before any other word. Mutant: as often as it comes.
         let taken = known && (held.adopted_in == Some(adopt.linc) || held.seen > Seq(0));
         if taken && cx.has(Rule::AdoptOnce) {
-            // The echo may have been lost.
+            // The echo may have been lost. Or the lender took this life for a new one once more: it waits until its newest number
+            // is known here; what is held stays, which is no more than that allows.
+            self.edit_held(from, |held| {
+                if adopt.seq > held.seen {
+                    held.seen = adopt.seq;
+                    held.target = held.hold;
+                    held.k = adopt.out;
+                }
+            });
             return self.tell(from, cx);
         }
         let leased = self.is_leased();
@@ -255,6 +263,34 @@ impl Share {
         });
         self.apply(cx);
         self.tell(from, cx);
+    }
+
+    /// Gives back to a peer what it asks for, as far as that is its own and not needed here. Returns how much that was.
+    pub(super) fn return_home(&mut self, to: PeerIndex, asked: Licenses, cx: &mut Cx<'_>) -> Licenses {
+        let held = &self.held[to.0];
+        if held.usable() == Licenses::ZERO || !held.returnable(cx.pools.is_reconciled(self.index)) {
+            return Licenses::ZERO;
+        }
+        let kept = Licenses::covering(self.wanted_min, self.kind());
+        let idle = Licenses::within(self.open(), self.kind()).less(kept);
+        let back = asked.min(held.hold).min(self.slack(cx)).min(idle);
+        // N3
+        if back == Licenses::ZERO || !self.try_lower(back, cx) {
+            return Licenses::ZERO;
+        }
+        self.give_to(to, back, cx);
+        back
+    }
+
+    /// Holds so much less of a peer, of which nothing is in use, and says so.
+    pub(super) fn give_to(&mut self, to: PeerIndex, back: Licenses, cx: &mut Cx<'_>) {
+        self.edit_held(to, |held| {
+            held.hold = held.hold.less(back);
+            held.want = held.hold;
+            held.awaited_until = None;
+        });
+        self.apply(cx);
+        self.tell(to, cx);
     }
 
     /// Says what is held of a peer, and what is wanted (the word that borrows, renews, returns and acknowledges).

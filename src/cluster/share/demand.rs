@@ -20,13 +20,13 @@ pub(in crate::cluster) struct Demand {
     /// Offered since the last step.
     fresh: u64,
     stepped: Tick,
-    /// Calls were refused for want of units, and none is free.
-    starving: bool,
+    /// Since when calls are refused for want of units and none is free.
+    starving: Option<Tick>,
 }
 
 impl Demand {
     pub(in crate::cluster) const fn new(now: Tick) -> Self {
-        Self { mean: 0, fresh: 0, stepped: now, starving: false }
+        Self { mean: 0, fresh: 0, stepped: now, starving: None }
     }
 
     /// Takes in what was offered since the last look.
@@ -45,12 +45,17 @@ impl Demand {
         self.stepped = now;
     }
 
-    pub(super) const fn set_starving(&mut self, starving: bool) {
-        self.starving = starving;
+    pub(super) fn set_starving(&mut self, starving: bool, now: Tick) {
+        self.starving = starving.then(|| self.starving.unwrap_or(now));
     }
 
     pub(in crate::cluster) const fn is_starving(&self) -> bool {
-        self.starving
+        self.starving.is_some()
+    }
+
+    /// Starving for so long, without a free unit in between.
+    pub(super) fn starves_for(&self, ms: u32, now: Tick) -> bool {
+        self.starving.is_some_and(|since| since.plus_millis(u64::from(ms)) <= now)
     }
 
     /// Nothing was asked for in a while.

@@ -157,8 +157,10 @@ impl Share {
             came_home = self.lower_out(from, req.hold, cx);
             self.settle_reclaimed(from, req.hold, cx);
         }
+        // Its own first: what is held from who asks goes home before anything is lent to it.
+        let returned = self.return_home(from, req.want.less(self.lent[from.0].out), cx);
         // L3, L4, L8
-        self.want(from, req.want, req.anchor, cx);
+        self.want(from, req.want.less(returned), req.anchor, cx);
         self.grant(from, cx);
         self.send_lend(from, Some(req.anchor), cx);
         if came_home {
@@ -239,6 +241,12 @@ impl Share {
                 lent.say_at = None;
             }
         });
+        // It may be what it was asked for: what it lends beside that answers the rest.
+        self.edit_held(from, |held| {
+            if held.awaited_until.is_some() {
+                held.want = held.want.less(back).max(held.hold);
+            }
+        });
         match self.kind() {
             Kind::Rate => self.apply(cx),
             // Mutant: they are used before that.
@@ -282,14 +290,21 @@ impl Share {
     /// L3: what could be lent now, in licenses.
     pub(in crate::cluster) fn spare(&self, cx: &Cx<'_>) -> Licenses {
         // Mutant: nothing is ever lent.
-        if self.closed || self.home.lapsed || self.demand.is_starving() || !cx.has(Rule::Lends) {
+        if self.closed || self.home.lapsed || !cx.has(Rule::Lends) {
+            return Licenses::ZERO;
+        }
+        // Loan depth 1: home units only.
+        self.slack(cx).min(Licenses(u32::try_from(self.own()).unwrap_or(u32::MAX)))
+    }
+
+    /// What isn't needed here, whosever it is, in licenses.
+    pub(super) fn slack(&self, cx: &Cx<'_>) -> Licenses {
+        if self.demand.is_starving() {
             return Licenses::ZERO;
         }
         let used = cx.pools.used(self.index, cx.now).used;
         let kept = used.saturating_add(self.lending_reserve(cx)).saturating_add(self.of.headroom);
-        let free = Licenses::within(self.open().saturating_sub(kept), self.kind());
-        // Loan depth 1: home units only.
-        free.min(Licenses(u32::try_from(self.own()).unwrap_or(u32::MAX)))
+        Licenses::within(self.open().saturating_sub(kept), self.kind())
     }
 
     /// L3, L4: lends what a peer wants, as far as there is some. Says whether anything was.

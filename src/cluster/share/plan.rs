@@ -21,6 +21,10 @@ const BLIND_LARGE: u64 = 6;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Offer {
     surplus: Licenses,
+    /// What it doesn't need, whosever it is.
+    slack: Licenses,
+    demand: u32,
+    free: u32,
     starving: bool,
     /// Told apart from peers with as much, differently at each node: not everyone asks the same one first.
     shuffle: u64,
@@ -31,7 +35,9 @@ struct Offer {
 pub(super) struct Offers {
     of: Vec<Offer>,
     most: BTreeSet<(Reverse<Licenses>, u64, PeerIndex)>,
-    sum: u64,
+    /// Asked of all peers, and free there, in units.
+    demand: u64,
+    free: u64,
     starving: usize,
     /// Peers whose answer is awaited.
     awaiting: BTreeSet<PeerIndex>,
@@ -47,8 +53,9 @@ impl Offers {
 
     fn set(&mut self, peer: PeerIndex, offer: Offer) {
         let Some(known) = self.of.get_mut(peer.0) else { return };
-        self.sum = self.sum - u64::from(known.surplus.0) + u64::from(offer.surplus.0);
         self.starving = self.starving - usize::from(known.starving) + usize::from(offer.starving);
+        self.demand = self.demand - u64::from(known.demand) + u64::from(offer.demand);
+        self.free = self.free - u64::from(known.free) + u64::from(offer.free);
         self.most.remove(&(Reverse(known.surplus), known.shuffle, peer));
         *known = offer;
         if offer.surplus != Licenses::ZERO {
@@ -59,14 +66,14 @@ impl Offers {
     /// A peer answered that it has no more.
     pub(super) fn exhausted(&mut self, peer: PeerIndex) {
         if let Some(known) = self.of.get(peer.0).copied() {
-            self.set(peer, Offer { surplus: Licenses::ZERO, ..known });
+            self.set(peer, Offer { surplus: Licenses::ZERO, slack: Licenses::ZERO, ..known });
         }
     }
 
     /// So much of it was just asked for.
     fn take(&mut self, peer: PeerIndex, taken: Licenses) {
         if let Some(known) = self.of.get(peer.0).copied() {
-            self.set(peer, Offer { surplus: known.surplus.less(taken), ..known });
+            self.set(peer, Offer { surplus: known.surplus.less(taken), slack: known.slack.less(taken), ..known });
         }
     }
 }
@@ -75,7 +82,10 @@ impl Share {
     /// A peer's hint.
     pub(in crate::cluster) fn on_hint(&mut self, peer: PeerIndex, hint: &HintOf, shuffle: u64) {
         let surplus = hint.surplus.min(super::LICENSES_MAX);
-        self.offers.set(peer, Offer { surplus, starving: hint.starving, shuffle });
+        let needed = hint.demand.saturating_sub(hint.used);
+        let slack = Licenses::within(hint.free.saturating_sub(needed), self.kind());
+        let (demand, free) = (hint.demand, hint.free);
+        self.offers.set(peer, Offer { surplus, slack, demand, free, starving: hint.starving, shuffle });
     }
 
     /// What this node says of itself.
@@ -88,38 +98,52 @@ impl Share {
             used,
             free: self.limit().saturating_sub(used),
             surplus: self.spare(cx),
-            demand: self.wanted(used, self.reserve(cx)),
+            demand: used.saturating_add(self.reserve(cx)),
             starving: self.demand.is_starving(),
         }
     }
 
-    /// r: the units that are borrowed ahead.
-    fn reserve(&self, cx: &Cx<'_>) -> u32 {
+    /// What is in use, or soon will be by the calls that are offered, in units.
+    fn demand_in(&self, used: u32) -> u32 {
+        match self.kind() {
+            Kind::Rate => self.demand.per_second().max(used),
+            Kind::Session => used,
+        }
+    }
+
+    /// What demand takes until more can be here, in units.
+    fn ahead(&self, used: u32, cx: &Cx<'_>) -> u32 {
         if self.demand.is_idle() {
             // I10: nothing stays borrowed where nothing is used.
             return 0;
         }
         let params = &cx.env.params;
-        let deviations = match self.kind() {
-            Kind::Rate => 0,
-            Kind::Session => params.session_deviations,
-        };
-        let reserve = self.demand.ahead(params.borrow_ahead_ms, deviations).saturating_add(1);
-        if self.is_scarce() {
-            let scarce = u64::from(reserve) * u64::from(params.scarce_reserve_percent) / 100;
-            return u32::try_from(scarce).unwrap_or(u32::MAX);
+        match self.kind() {
+            Kind::Rate => {
+                let soon = self.demand.ahead(params.borrow_ahead_ms, 0).saturating_add(1);
+                soon.max(self.demand.per_second().saturating_sub(used))
+            }
+            Kind::Session => self.demand.ahead(params.borrow_ahead_ms, params.session_deviations).saturating_add(1),
         }
-        reserve
+    }
+
+    /// r: the units that are kept before anything is lent, and borrowed ahead while somebody else starves: what demand takes, but
+    /// no more than a part of this node's fair share of what is free anywhere. Where all are short, units that wait here are
+    /// missing there, and each move costs a round trip in which nobody uses them.
+    fn reserve(&self, cx: &Cx<'_>) -> u32 {
+        let used = cx.pools.used(self.index, cx.now).used;
+        let free = self.offers.free + u64::from(self.limit().saturating_sub(used));
+        let demand = self.demand_in(used);
+        let of_all = (self.offers.demand + u64::from(demand)).max(1);
+        let scarce = u64::from(cx.env.params.scarce_reserve_percent);
+        let percent = if self.offers.starving > 0 { scarce } else { scarce * 2 };
+        let fair = u128::from(free) * u128::from(demand) * u128::from(percent) / (u128::from(of_all) * 100);
+        self.ahead(used, cx).min(u32::try_from(fair).unwrap_or(u32::MAX).max(1))
     }
 
     /// What a lender keeps for its own next calls.
     pub(in crate::cluster) fn lending_reserve(&self, cx: &Cx<'_>) -> u32 {
         self.reserve(cx)
-    }
-
-    /// Nobody has much to spare, and somebody starves.
-    fn is_scarce(&self) -> bool {
-        (self.offers.starving > 0 || self.demand.is_starving()) && self.offers.sum == 0
     }
 
     /// Somebody answered with less than was wanted, and so did whoever is known to have anything to spare.
@@ -133,15 +157,6 @@ impl Share {
         self.wanted_min = units;
     }
 
-    /// Total wanted, in units.
-    fn wanted(&self, used: u32, reserve: u32) -> u32 {
-        let soon = used.saturating_add(reserve);
-        match self.kind() {
-            Kind::Rate => soon.max(self.demand.per_second()),
-            Kind::Session => soon,
-        }
-    }
-
     /// Looks at what is used and offered; asks for what is missing, gives back what is not needed, serves who waits.
     pub(in crate::cluster) fn plan(&mut self, cx: &mut Cx<'_>) {
         let offered = cx.pools.take_offered(self.index);
@@ -150,23 +165,24 @@ impl Share {
         let limit = self.limit();
         let ordinary = limit.saturating_sub(self.of.headroom);
         let none_free = used >= ordinary;
-        self.demand.set_starving(none_free && (offered.refused > 0 || self.demand.is_starving()));
+        self.demand.set_starving(none_free && (offered.refused > 0 || self.demand.is_starving()), cx.now);
         let reserve = self.reserve(cx);
-        let scarce = self.is_scarce();
-        let structural = self.demand.per_second() >= ordinary || none_free;
         let host_max = self.of.limit_max.unwrap_or(u32::MAX);
-        let wanted = self.wanted(used, reserve).saturating_add(self.of.headroom).max(self.wanted_min).min(host_max);
-        if wanted > limit && !self.closed && !self.home.lapsed && (!scarce || structural) {
+        // Where nobody else is short, all that demand takes may come here.
+        let needed = if self.offers.starving > 0 { reserve } else { self.ahead(used, cx) };
+        let wanted = used.saturating_add(needed).saturating_add(self.of.headroom).max(self.wanted_min).min(host_max);
+        if wanted > limit && !self.closed && !self.home.lapsed {
             let missing = Licenses::covering(wanted - limit, self.kind());
             let left = self.ask(u64::from(missing.0), cx);
-            if left > 0 && none_free {
-                // L6: home goes first, once nobody else has any; but for what it borrowed itself. Where all want more than there
-                // is, each would recall what others hold, and a rate's units are out of use for a second each time.
+            if left > 0 && self.demand.starves_for(cx.env.params.recall_after_ms, cx.now) {
+                // L6: home goes first, once nobody else has any; but for what it borrowed itself. Not at once: where all want more
+                // than there is, each would recall what others hold, and a rate's units are out of use for a while each time.
                 let net = self.sums.out.saturating_sub(self.sums.held);
                 self.recall(left.min(net), cx);
             }
         } else {
-            self.give_back(used, reserve, cx);
+            // Nobody is short of what demand may take here soon.
+            self.give_back(used, needed, cx);
         }
         self.settle_shrink(cx);
         self.reclaim_silent(none_free, cx);
@@ -184,13 +200,9 @@ impl Share {
         let large = cx.peers.len() >= usize::try_from(params.mesh_nodes_max).unwrap_or(usize::MAX);
         let most_asked = if large { params.asked_max_large } else { params.asked_max };
         let mut asked = 0;
-        let candidates: Vec<(PeerIndex, Licenses)> = self
-            .offers
-            .most
-            .iter()
-            .map(|(surplus, _, peer)| (*peer, surplus.0))
-            .take(usize::try_from(most_asked).unwrap_or(usize::MAX).saturating_mul(2))
-            .collect();
+        let most = usize::try_from(most_asked).unwrap_or(usize::MAX).saturating_mul(2);
+        let offered = self.offers.most.iter().map(|(surplus, _, peer)| (*peer, surplus.0));
+        let candidates: Vec<(PeerIndex, Licenses)> = self.idle_loans().into_iter().chain(offered).take(most).collect();
         for (peer, surplus) in candidates {
             if left == 0 || asked >= most_asked {
                 break;
@@ -208,6 +220,20 @@ impl Share {
             self.ask_blindly(left, large, cx);
         }
         left
+    }
+
+    /// Who holds units of this node and, by its hints, doesn't need them; the most first. They are asked before anybody else:
+    /// what comes home can be lent on, what is borrowed can't (loan depth 1), and loans both ways would bind what all hold.
+    fn idle_loans(&self) -> Vec<(PeerIndex, Licenses)> {
+        let slack = |peer: PeerIndex| self.offers.of.get(peer.0).map_or(Licenses::ZERO, |offer| offer.slack);
+        let mut idle: Vec<(PeerIndex, Licenses)> = self
+            .borrowers
+            .iter()
+            .map(|peer| (*peer, slack(*peer).min(self.lent[peer.0].k)))
+            .filter(|(_, idle)| *idle != Licenses::ZERO)
+            .collect();
+        idle.sort_unstable_by_key(|(peer, idle)| (Reverse(*idle), *peer));
+        idle
     }
 
     /// Nobody is known to have any: some are asked all the same, and remember it for a moment (L8).
@@ -266,7 +292,7 @@ impl Share {
         }
         let kept = u64::from(reserve) * u64::from(cx.env.params.return_above_percent) / 100;
         let kept = u32::try_from(kept).unwrap_or(u32::MAX).saturating_add(self.of.headroom);
-        let needed = self.wanted(used, 0).max(used.saturating_add(kept)).max(self.wanted_min);
+        let needed = used.saturating_add(kept).max(self.wanted_min);
         // What has lapsed covers running calls alone; it goes back without a change of the limit.
         let mut idle = Licenses::within(self.covered().saturating_sub(needed), self.kind());
         if idle == Licenses::ZERO {
@@ -292,13 +318,7 @@ impl Share {
             }
             idle = idle.less(back);
             open = if usable { open.less(back) } else { open };
-            self.edit_held(peer, |held| {
-                held.hold = held.hold.less(back);
-                held.want = held.hold;
-                held.awaited_until = None;
-            });
-            self.apply(cx);
-            self.tell(peer, cx);
+            self.give_to(peer, back, cx);
         }
     }
 }

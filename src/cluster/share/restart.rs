@@ -82,11 +82,14 @@ impl Share {
                 self.tell(peer, cx);
             }
         }
-        if self.lent[peer.0].binc == Incarnation(0) && self.lent[peer.0].out != Licenses::ZERO {
-            // Counted as lent because it didn't answer a census: now it can be asked.
+        if self.lent[peer.0].binc == Incarnation(0) {
+            // Known from here on: a late request of an earlier life of it is lent nothing.
             self.edit_lent(peer, |lent| {
                 lent.binc = inc;
-                lent.say_at = Some(cx.now);
+                if lent.out != Licenses::ZERO {
+                    // Counted as lent because it didn't answer a census: now it can be asked.
+                    lent.say_at = Some(cx.now);
+                }
             });
         }
         if inc > self.lent[peer.0].binc && self.lent[peer.0].binc != Incarnation(0) {

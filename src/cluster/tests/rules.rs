@@ -6,7 +6,7 @@ use crate::cluster::*;
 use crate::units::Tick;
 
 /// Node 0 alone, with so many licenses at home, its first writes done.
-fn alone(home: u32, resource: Resource) -> World {
+pub(super) fn alone(home: u32, resource: Resource) -> World {
     let mut world = World::new(&[home, 0], vec![resource], Rules::default());
     world.start(0);
     world.persist(0);
@@ -14,12 +14,19 @@ fn alone(home: u32, resource: Resource) -> World {
     world
 }
 
-fn resource_of(world: &World) -> ResourceId {
+pub(super) fn resource_of(world: &World) -> ResourceId {
     world.resources[0].id.clone()
 }
 
 /// A request of node 1; what node 0 says to that, with the disk answering at once if `durable`.
-fn request(world: &mut World, lives: (u64, u64), hold: u32, seen: u64, want: u32, durable: bool) -> Vec<Lend> {
+pub(super) fn request(
+    world: &mut World,
+    lives: (u64, u64),
+    hold: u32,
+    seen: u64,
+    want: u32,
+    durable: bool,
+) -> Vec<Lend> {
     let req = Req {
         resource: resource_of(world),
         binc: Incarnation(lives.0),
@@ -46,7 +53,7 @@ fn lends(world: &mut World) -> Vec<Lend> {
 }
 
 /// Takes what node 0 said as a borrower.
-fn reqs(world: &mut World) -> Vec<Req> {
+pub(super) fn reqs(world: &mut World) -> Vec<Req> {
     world
         .said()
         .into_iter()
@@ -74,7 +81,7 @@ fn asks(world: &mut World) -> Req {
 }
 
 /// Node 0 holds `k` licenses of node 1, with a term of two seconds if it is a rate.
-fn borrower(home: u32, resource: Resource, k: u32) -> World {
+pub(super) fn borrower(home: u32, resource: Resource, k: u32) -> World {
     let mut world = alone(home, resource);
     let req = asks(&mut world);
     let word = lend(&world, 5, 7, k, Some(req.anchor), 2000);

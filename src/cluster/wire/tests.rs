@@ -29,7 +29,7 @@ fn spares() -> impl Strategy<Value = Vec<Spare>> {
 }
 
 fn short_message() -> Message {
-    Message::Census(Census { about: "sip-a".parse().unwrap(), anchor: Anchor(5) })
+    Message::Census(Census { about: "sip-a".parse().unwrap(), anchor: Anchor(5), inc: Incarnation(6) })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -78,7 +78,11 @@ fn message() -> impl Strategy<Value = Message> {
             seq: Seq(c)
         })),
         any::<(u64, bool)>().prop_map(|(inc, draining)| Message::Leave(Leave { inc: Incarnation(inc), draining })),
-        (node(), any::<u64>()).prop_map(|(about, anchor)| Message::Census(Census { about, anchor: Anchor(anchor) })),
+        (node(), any::<[u64; 2]>()).prop_map(|(about, [anchor, inc])| Message::Census(Census {
+            about,
+            anchor: Anchor(anchor),
+            inc: Incarnation(inc)
+        })),
         (node(), any::<[u64; 2]>(), [counts(0..5), counts(0..5)]).prop_map(|(about, [a, b], [held, kept])| {
             Message::Counted(Counted { about, anchor: Anchor(a), inc_seen: Incarnation(b), held, kept })
         }),

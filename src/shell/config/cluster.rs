@@ -215,7 +215,8 @@ pub(super) const KEYS: &[Key] = &[
         0,
         100,
         PERCENT,
-        "The part of the reserve that remains in scarcity, in percent.",
+        "While a peer starves, a reserve is at most this part of a node's fair share (by demand) of what is free anywhere, in \
+         percent; otherwise twice that.",
     ),
     parameter(
         "cluster.parameters.return_above_percent",
@@ -246,6 +247,13 @@ pub(super) const KEYS: &[Key] = &[
         10_000,
         MS,
         "What was asked for and not there is remembered for so long, in milliseconds.",
+    ),
+    parameter(
+        "cluster.parameters.recall_after_ms",
+        0,
+        60_000,
+        MS,
+        "A node that refuses calls recalls what it lent after so long without a free unit, in milliseconds.",
     ),
     parameter(
         "cluster.parameters.recall_interval_ms",

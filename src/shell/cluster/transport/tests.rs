@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::cluster::{Anchor, Census};
+use crate::cluster::{Anchor, Census, Incarnation};
 use crate::shell::cluster::ca;
 use crate::shell::cluster::identity::IdentityFiles;
 
@@ -95,7 +95,7 @@ fn know(a: &Node, b: &Node) {
 }
 
 fn beat(number: u64) -> Message {
-    Message::Census(Census { about: "sip-c".parse().unwrap(), anchor: Anchor(number) })
+    Message::Census(Census { about: "sip-c".parse().unwrap(), anchor: Anchor(number), inc: Incarnation(1) })
 }
 
 async fn pair() -> (TempDir, Node, Node) {

