@@ -124,6 +124,18 @@ pub struct IdChecker {
     first: Option<u32>,
 }
 
+/// Which admission of its id one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// The first.
+    First,
+    /// Another one, while the id was live: one too many.
+    Twice,
+    /// Another one, after the call's release was sent. A limiter may take it for a new attempt of the same call, such as one after
+    /// an authentication challenge, that pays nothing.
+    AfterItsEnd,
+}
+
 const ADMITTED: u8 = 1;
 const RELEASE_SENT: u8 = 2;
 
@@ -140,13 +152,22 @@ pub struct IdVerdict {
 
 impl IdChecker {
     /// An answer said that this call was admitted anew (not: that it was known already).
-    pub fn admitted(&mut self, call: u32) {
+    pub fn admitted(&mut self, call: u32) -> Admission {
         let state = self.state(call);
-        if *state & ADMITTED == 0 || *state & RELEASE_SENT != 0 {
-            *state = ADMITTED;
-        } else {
-            self.twice += 1;
-            self.first.get_or_insert(call);
+        match *state & (ADMITTED | RELEASE_SENT) {
+            ADMITTED => {
+                self.twice += 1;
+                self.first.get_or_insert(call);
+                Admission::Twice
+            }
+            0 => {
+                *state = ADMITTED;
+                Admission::First
+            }
+            _ => {
+                *state = ADMITTED;
+                Admission::AfterItsEnd
+            }
         }
     }
 
@@ -217,11 +238,11 @@ mod tests {
     #[test]
     fn an_id_admitted_anew_before_its_release_was_sent_is_one_too_many() {
         let mut ids = IdChecker::default();
-        ids.admitted(7);
+        assert_eq!(ids.admitted(7), Admission::First);
         ids.release_sent(7);
-        ids.admitted(7);
+        assert_eq!(ids.admitted(7), Admission::AfterItsEnd);
         assert_eq!(ids.verdict(2).twice, 0);
-        ids.admitted(7);
+        assert_eq!(ids.admitted(7), Admission::Twice);
         assert_eq!(ids.verdict(3), IdVerdict { admitted: 3, twice: 1, first: Some(7) });
     }
 

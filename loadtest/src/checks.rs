@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::checker::{IdChecker, IdVerdict, WindowChecker, WindowVerdict};
+use crate::checker::{Admission, IdChecker, IdVerdict, WindowChecker, WindowVerdict};
 use crate::scenario::Check;
 
 /// The checkers.
@@ -48,7 +48,9 @@ impl Checks {
     #[inline]
     pub fn admitted(&mut self, call: u32, trunk: u16, sent: u64, answered: u64) {
         self.admitted += 1;
-        self.ids.admitted(call);
+        if self.ids.admitted(call) == Admission::AfterItsEnd {
+            return;
+        }
         if let Some(all) = &mut self.all {
             all.admitted(sent, answered);
         }
@@ -78,6 +80,17 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_after_a_calls_end_may_pay_nothing_and_is_not_counted() {
+        let mut checks = Checks::new(&Check { limit: Some(1), ..Check::default() }, &[]);
+        checks.admitted(1, 0, 10, 20);
+        checks.release_sent(1);
+        checks.admitted(1, 0, 30, 40);
+        assert!(checks.verdict().clean());
+        checks.admitted(2, 0, 50, 60);
+        assert!(!checks.verdict().clean());
+    }
 
     #[test]
     fn each_limit_has_a_verdict_of_its_own() {

@@ -42,6 +42,9 @@ pub struct Comparison {
     pub rows: Vec<Row>,
 }
 
+type LatencyOf = fn(&Report) -> &Latency;
+type ValueOf = fn(&Second) -> f64;
+
 /// Compares.
 #[must_use]
 pub fn compare(a: &Report, b: &Report) -> Comparison {
@@ -51,7 +54,7 @@ pub fn compare(a: &Report, b: &Report) -> Comparison {
         total("calls admitted", |report| num::float(report.recorded.totals.admitted)),
         total("calls refused", |report| num::float(report.recorded.totals.refused)),
     ];
-    let latencies: [(&str, fn(&Report) -> &Latency); 3] = [
+    let latencies: [(&str, LatencyOf); 3] = [
         ("admit", |report| &report.recorded.latency.admit),
         ("release", |report| &report.recorded.latency.release),
         ("all", |report| &report.recorded.latency.all),
@@ -64,7 +67,7 @@ pub fn compare(a: &Report, b: &Report) -> Comparison {
             }
         }
     }
-    let seconds: [(&str, fn(&Second) -> f64, bool); 3] = [
+    let seconds: [(&str, ValueOf, bool); 3] = [
         ("answers, by seconds", |second| num::float(second.answered), false),
         ("p50, by seconds", |second| second.p50_us, true),
         ("p99, by seconds", |second| second.p99_us, true),
@@ -84,7 +87,7 @@ fn whole(what: &str, a: Option<f64>, b: Option<f64>, is_time: bool) -> Row {
     Row { what: what.to_owned(), a, b, is_time, ratio, interval: None }
 }
 
-fn paired(what: &str, of: fn(&Second) -> f64, is_time: bool, a: &Report, b: &Report) -> Row {
+fn paired(what: &str, of: ValueOf, is_time: bool, a: &Report, b: &Report) -> Row {
     let (ours, theirs) = (&a.recorded.seconds, &b.recorded.seconds);
     let pairs: Vec<(f64, f64)> = ours.iter().map(of).zip(theirs.iter().map(of)).collect();
     let side = |pick: fn(&(f64, f64)) -> f64| stats::median(&pairs.iter().map(pick).collect::<Vec<_>>());

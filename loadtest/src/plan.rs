@@ -105,12 +105,15 @@ impl Plan {
             let known = recorded.get(position);
             let (hold, drawn_trunk) = (calls.hold.draw(&mut holds), pick(&weights, shares.random::<f64>()));
             let named = known.and_then(|call| call.trunk.as_ref()).and_then(|name| trunks.binary_search(name).ok());
+            let hold = known.and_then(|call| call.hold).unwrap_or(hold);
+            let retransmitted = percent(calls.retransmit_percent);
             Call {
                 at: *at,
-                hold: known.and_then(|call| call.hold).unwrap_or(hold),
+                hold,
                 ring: calls.ring.map_or(u64::MAX, |ring| ring.draw(&mut rings)),
                 trunk: u16::try_from(named.unwrap_or(drawn_trunk)).unwrap_or(0),
-                retransmitted: percent(calls.retransmit_percent),
+                // Nobody asks again about a call that is over.
+                retransmitted: retransmitted && calls.retransmit_after.0 < hold,
                 release_lost: percent(calls.lost_release_percent),
             }
         });
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn retransmissions_lost_releases_and_trunks_have_their_shares() {
-        let text = "[arrivals]\nshape = \"constant\"\nrate = 1000\n[calls]\nretransmit_percent = 10\nlost_release_percent = 2\ntrunks = { a = 3, b = 1 }\n";
+        let text = "[arrivals]\nshape = \"constant\"\nrate = 1000\n[calls]\nretransmit_percent = 10\nhold = { dist = \"fixed\", time = 3 }\nlost_release_percent = 2\ntrunks = { a = 3, b = 1 }\n";
         let plan = Plan::draw(&scenario(text), &[]).unwrap();
         let share = |held: &dyn Fn(&Call) -> bool| plan.calls.iter().filter(|call| held(call)).count();
         assert_eq!(plan.calls.len(), 10_000);

@@ -310,7 +310,7 @@ trunks.a = 20
         for (from, to, key, found, accepted) in [
             ("[calls]", "[cals]", "cals", "`cals`", "`calls`"),
             ("rate = 50", "rat = 50", "arrivals", "`rat`", "`rate`"),
-            ("\"poisson\"", "\"fish\"", "arrivals", "`fish`", "`poisson`"),
+            ("\"poisson\"", "\"fish\"", "arrivals.shape", "`fish`", "`poisson`"),
             ("rate = 50", "rate = -5", "arrivals.rate", "-5", "from 0 to"),
             ("limit = 100", "limit = \"many\"", "check.limit", "\"many\"", "u64"),
             ("\"20s\"", "\"20 days\"", "seconds", "`20 days`", "300ms"),

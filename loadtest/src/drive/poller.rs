@@ -1,29 +1,36 @@
-//! Waits for sockets, to the nanosecond where the kernel can (epoll_pwait2, Linux 5.11).
+//! Waits for sockets, to the microsecond: epoll's own timeout counts milliseconds, so a timer stands among the sockets.
 
 use std::io;
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::thread::set_current_timer_slack;
-use rustix::time::Timespec;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use crate::num;
-use crate::span::SECOND;
+use crate::span::{MILLISECOND, SECOND};
 
 /// Sockets by number.
 pub(super) struct Poller {
     epoll: OwnedFd,
+    timer: OwnedFd,
     events: Vec<Event>,
 }
+
+/// The timer's number: no socket has it.
+const TIMER: u64 = u64::MAX;
+/// A wait that is longer is left to epoll, and ends early; what is left is waited for with the timer.
+const FINE: u64 = 10 * MILLISECOND;
 
 impl Poller {
     /// A poller for that many sockets.
     pub(super) fn new(sockets: usize) -> io::Result<Self> {
-        // A timer of a thread may be late by 50 us by default. Refused, it stays so, and shows as lag.
-        let _kept_as_it_was = set_current_timer_slack(NonZeroU64::new(1));
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(sockets.max(1)) })
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
+        Ok(Self { epoll, timer, events: Vec::with_capacity(sockets + 1) })
     }
 
     pub(super) fn add(&self, socket: &impl AsFd, number: usize) -> io::Result<()> {
@@ -40,14 +47,27 @@ impl Poller {
     pub(super) fn wait(&mut self, nanos: u64, ready: &mut Vec<usize>) -> io::Result<()> {
         self.events.clear();
         ready.clear();
-        let (seconds, rest) = (nanos / SECOND, nanos % SECOND);
-        let timeout =
-            Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: i64::try_from(rest).unwrap_or(0) };
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
+        let timeout = if nanos > FINE {
+            Some(timespec(nanos / MILLISECOND * MILLISECOND))
+        } else if nanos > 0 {
+            let once = Itimerspec { it_interval: timespec(0), it_value: timespec(nanos) };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+            None
+        } else {
+            Some(timespec(0))
+        };
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        ready.extend(self.events.drain(..).map(|event| num::index(event.data.u64())));
+        ready.extend(
+            self.events.drain(..).map(|event| event.data.u64()).filter(|number| *number != TIMER).map(num::index),
+        );
         Ok(())
     }
+}
+
+fn timespec(nanos: u64) -> Timespec {
+    let (seconds, rest) = (nanos / SECOND, nanos % SECOND);
+    Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: i64::try_from(rest).unwrap_or(0) }
 }

@@ -219,7 +219,7 @@ impl Bench<'_> {
 
 /// Places in their order, and turned around every other round: what comes first has no advantage.
 fn turned(count: usize, round: u32) -> Vec<usize> {
-    if round % 2 == 0 { (0..count).collect() } else { (0..count).rev().collect() }
+    if round.is_multiple_of(2) { (0..count).collect() } else { (0..count).rev().collect() }
 }
 
 /// A program: where it was said to be, else beside this one, else in PATH.

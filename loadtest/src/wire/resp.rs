@@ -28,8 +28,7 @@ fn header(out: &mut Vec<u8>, kind: u8, length: usize) {
 
 /// The first answer and its length. An array is a decision: its first number says whether, its first text why.
 pub(super) fn parse(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, WireError> {
-    let Some(head) = line(input)? else { return Ok(None) };
-    let (kind, text, mut used) = head;
+    let Some((kind, text, mut used)) = line(input)? else { return Ok(None) };
     let reply = match kind {
         b'+' => Reply { kind: Kind::Text, number: 0, text },
         b'-' => Reply { kind: Kind::Error, number: 0, text },
@@ -93,7 +92,10 @@ fn element(input: &[u8], at: usize, depth: u8) -> Result<Option<(Element<'_>, us
 }
 
 /// A line's type, its text, and its length with the line's end.
-fn line(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>, WireError> {
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// The first line.
+fn line(input: &[u8]) -> Result<Option<Line<'_>>, WireError> {
     // Lines are short: a search by bytes is as quick as any.
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let text = input[..end].strip_suffix(b"\r").ok_or(WRONG)?;

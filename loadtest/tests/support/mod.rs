@@ -19,7 +19,7 @@ pub(crate) enum Virtue {
     Exact,
     /// A live id is admitted anew.
     Forgetful,
-    /// The first connection ends after its first question.
+    /// The first admission is never answered: its connection ends.
     HangsUpOnce,
 }
 
@@ -129,7 +129,8 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, book: Rc<RefCell
             input.drain(..used);
             let mut book = book.borrow_mut();
             output += &book.answer(&question);
-            if book.virtue == Virtue::HangsUpOnce && !std::mem::replace(&mut book.hung_up, true) {
+            let admission = question.first().is_some_and(|verb| verb == b"ADMIT");
+            if admission && book.virtue == Virtue::HangsUpOnce && !std::mem::replace(&mut book.hung_up, true) {
                 return;
             }
         }
