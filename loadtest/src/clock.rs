@@ -28,6 +28,12 @@ pub fn unix_ms() -> u64 {
     nanos(clock_gettime(ClockId::Realtime)) / 1_000_000
 }
 
+/// Processor time that this thread has used, in nanoseconds.
+#[must_use]
+pub fn thread_cpu() -> u64 {
+    nanos(clock_gettime(ClockId::ThreadCPUTime))
+}
+
 fn nanos(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);

@@ -60,7 +60,7 @@ pub enum Pace {
 pub struct Steady {
     work: Work,
     pace: Pace,
-    /// How many instants of an open pace are over.
+    /// Questions asked; so many instants of an open pace are over.
     asked: usize,
     wire: Wire,
     names: Names,
@@ -93,6 +93,12 @@ impl Steady {
         let recorder = Recorder::new(from);
         let (live, turns) = (VecDeque::new(), Vec::new());
         Self { work, pace, asked: 0, wire, names, next: 0, live, turns, end, recorder, checks }
+    }
+
+    /// Questions asked since the beginning, warming up included.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked
     }
 
     /// What was measured and found.

@@ -14,12 +14,12 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use self::server::{Programs, Server};
-pub use self::table::{LatencyRow, RateRow, Table};
+pub use self::table::{Cost, LatencyRow, RateRow, Table};
 use crate::arrivals::{Profile, Spacing};
 use crate::call_id::Names;
 use crate::checks::Checks;
 use crate::cli::PeersArgs;
-use crate::clock::{Clock, unix_ms};
+use crate::clock::{Clock, thread_cpu, unix_ms};
 use crate::drive::{self, DriveError, How, Pace, Progress, Steady, Work};
 use crate::num;
 use crate::pin;
@@ -140,8 +140,8 @@ impl Bench<'_> {
             for round in 0..self.args.rounds {
                 (self.tell)(&format!("pipeline {pipeline}, round {} of {}", round + 1, self.args.rounds));
                 for place in turned(peers.len(), round) {
-                    let recorded = self.one(peers[place], num::slot(*pipeline), None)?;
-                    rows[first + place].take(&recorded, self.args.seconds.seconds());
+                    let (recorded, cost) = self.one(peers[place], num::slot(*pipeline), None)?;
+                    rows[first + place].take(&recorded, self.args.seconds.seconds(), cost);
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Bench<'_> {
             for round in 0..self.args.rounds {
                 for place in turned(2, round) {
                     let asked = if place == 0 { Peer::Callgate } else { *peer };
-                    let recorded = self.one(asked, num::slot(pipeline), Some(rate))?;
+                    let (recorded, _) = self.one(asked, num::slot(pipeline), Some(rate))?;
                     row.take(asked == Peer::Callgate, &recorded);
                 }
             }
@@ -172,7 +172,7 @@ impl Bench<'_> {
     }
 
     /// One measurement of a server that is started for it: as fast as it can, or at a rate.
-    fn one(&self, peer: Peer, pipeline: usize, rate: Option<f64>) -> Result<Recorded, PeersError> {
+    fn one(&self, peer: Peer, pipeline: usize, rate: Option<f64>) -> Result<(Recorded, Cost), PeersError> {
         let server = Server::start(peer, &self.programs, self.server_core)?;
         // Live calls must have come before they are measured: at least a hundred thousand a second do.
         let filling = if peer == Peer::Callgate { num::whole(f64::from(self.args.live) * 1e4) } else { 0 };
@@ -188,12 +188,15 @@ impl Bench<'_> {
         let work = self.work(peer, &server)?;
         let how = How { connections: num::slot(self.args.connections), pipeline, patience: SECOND };
         let mut source = Steady::new(work, pace, Wire::Resp, Names::new(unix_ms()), from, Checks::default());
+        let (server_before, load_before) = (server.cpu(), thread_cpu());
         let driven = pin::during(self.load_core, || {
             let clock = Clock::start();
             Ok(drive::run(&mut source, server.target(), &how, &clock, &Progress::default()))
         })?;
         driven.map_err(|source| PeersError::Drive { peer: peer.name(), source })?;
-        Ok(source.finish().0)
+        let each = |nanos: u64| num::float(nanos) / 1e3 / num::float_len(source.asked().max(1));
+        let (server_us, load_us) = (each(server.cpu().saturating_sub(server_before)), each(thread_cpu() - load_before));
+        Ok((source.finish().0, Cost { server_us, load_us }))
     }
 
     fn work(&self, peer: Peer, server: &Server) -> Result<Work, PeersError> {

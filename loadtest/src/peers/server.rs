@@ -98,6 +98,16 @@ impl Server {
         }
     }
 
+    /// Processor time that it has used, all threads together, in nanoseconds.
+    pub(super) fn cpu(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let used = threads.filter_map(|thread| {
+            let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            told.split(' ').next()?.parse::<u64>().ok()
+        });
+        used.sum()
+    }
+
     fn failed(&self, reason: String) -> PeersError {
         PeersError::Start { peer: self.peer.name(), reason }
     }

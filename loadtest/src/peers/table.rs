@@ -8,6 +8,15 @@ use crate::record::Recorded;
 use crate::report::micros;
 use crate::stats::{Spread, median, ratios};
 
+/// Processor time per question, in microseconds. It says more than a rate where others use the cores too.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// The server's.
+    pub server_us: f64,
+    /// The load's.
+    pub load_us: f64,
+}
+
 /// One peer's maxima at one pipeline.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RateRow {
@@ -19,6 +28,8 @@ pub struct RateRow {
     pub per_second: Vec<f64>,
     /// The 99th percentile of the latency, in microseconds, round by round.
     pub p99_us: Vec<f64>,
+    /// What a question cost, round by round.
+    pub cost: Vec<Cost>,
     /// Calls that were refused, in all.
     pub refused: u64,
     /// Errors and missing answers, in all.
@@ -30,7 +41,8 @@ impl RateRow {
         Self { peer: peer.to_owned(), pipeline, ..Self::default() }
     }
 
-    pub(super) fn take(&mut self, recorded: &Recorded, seconds: f64) {
+    pub(super) fn take(&mut self, recorded: &Recorded, seconds: f64, cost: Cost) {
+        self.cost.push(cost);
         let totals = &recorded.totals;
         self.per_second.push(num::float(totals.answered) / seconds.max(1e-9));
         self.p99_us.push(recorded.latency.all.at(99.0).unwrap_or(0.0));
@@ -111,7 +123,10 @@ impl Table {
             ),
             "Medians, the smallest and the largest in brackets. A ratio is callgate to the other: the median of the rounds'.".to_owned(),
             String::new(),
-            format!("  {:<20}{:>4}   {:<26}{:<24}{}", "as fast as it can", "P", "thousand answers per s", "callgate / it", "p99"),
+            format!(
+                "  {:<20}{:>4}   {:<26}{:<24}{:<10}{}",
+                "as fast as it can", "P", "thousand answers per s", "callgate / it", "p99", "CPU us per answer: server, load"
+            ),
         ];
         let mut pipeline = None;
         for row in &self.rates {
@@ -152,7 +167,12 @@ impl Table {
         if row.troubles > 0 {
             notes += &format!("  {} TROUBLES", crate::report::grouped(row.troubles));
         }
-        format!("  {:<20}{:>4}   {rate:<26}{ratio:<24}{p99}{notes}", row.peer, row.pipeline)
+        let middle = |of: fn(&Cost) -> f64| {
+            let costs: Vec<f64> = row.cost.iter().map(of).collect();
+            median(&costs).map_or_else(String::new, |cost| format!("{cost:.2}"))
+        };
+        let (server, load) = (middle(|cost| cost.server_us), middle(|cost| cost.load_us));
+        format!("  {:<20}{:>4}   {rate:<26}{ratio:<24}{p99:<10}{server:<8}{load}{notes}", row.peer, row.pipeline)
     }
 }
 
