@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::plot::{Line, Plot, Scale, escaped};
 use super::{Report, summary};
 use crate::num;
+use crate::status::LimitUse;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:800px;margin:2em auto;padding:0 1em;color:#222;background:#fff}\
 h1{font-size:1.4em;margin:0}p{margin:.3em 0 1em}pre{background:#f5f5f3;padding:1em;overflow-x:auto;font-size:13px;line-height:1.4}\
@@ -38,7 +39,9 @@ fn write_page(report: &Report, out: &mut String) -> std::fmt::Result {
     writeln!(out, "<style>{STYLE}</style></head><body>\n<h1>{name}</h1><p>{}</p>", escaped(&report.scenario.about))?;
     writeln!(out, "<p><span class=\"{class}\">{verdict}</span></p>\n<pre>{}</pre>", escaped(&summary(report)))?;
     for plot in
-        [rates(report), over_time(report), percentiles(report), refusals(report), in_use(report)].into_iter().flatten()
+        [rates(report), over_time(report), percentiles(report), refusals(report), license_use(report), in_use(report)]
+            .into_iter()
+            .flatten()
     {
         writeln!(out, "{}", plot.svg())?;
     }
@@ -121,19 +124,38 @@ fn refusals(report: &Report) -> Option<Plot<'static>> {
     (!plot.lines.is_empty()).then_some(plot)
 }
 
-/// The limiter's own figures, and the live calls that the client knows.
+/// Sizes of tables, which callgate tells beside its limits.
+const TABLES: [&str; 2] = ["calls", "memories"];
+
+/// A line per limit, through what `value` makes of each sample.
+fn by_limit(report: &Report, value: impl Fn(&LimitUse) -> Option<f64>) -> Vec<Line> {
+    let mut named: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for sample in &report.status {
+        for limit in sample.limits.iter().filter(|limit| !TABLES.contains(&limit.name.as_str())) {
+            if let Some(value) = value(limit) {
+                named.entry(&limit.name).or_default().push((sample.at_s, value));
+            }
+        }
+    }
+    named.into_iter().take(6).map(|(name, points)| Line::new(name, points)).collect()
+}
+
+/// How much of what is licensed is in use, as the limiter says.
+fn license_use(report: &Report) -> Option<Plot<'static>> {
+    let part =
+        |limit: &LimitUse| Some(100.0 * num::float(limit.used) / num::float(limit.limit.filter(|most| *most > 0)?));
+    let lines = by_limit(report, part);
+    let (title, y) = ("License use, as the limiter says", "percent of the limit");
+    let plot = Plot { title, x: "seconds", y, scale: Scale::Linear, ticks: None, lines };
+    (!plot.lines.is_empty()).then_some(plot)
+}
+
+/// The live calls that the client knows, and what the limiter counts.
 fn in_use(report: &Report) -> Option<Plot<'static>> {
     let mut lines =
         vec![Line::new("live calls, as the client knows", by_second(report, |second| num::float(second.live)))];
-    let mut named: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for sample in &report.status {
-        for limit in &sample.limits {
-            named.entry(&limit.name).or_default().push((sample.at_s, num::float(limit.used)));
-        }
-    }
-    lines.extend(named.into_iter().take(6).map(|(name, points)| Line::new(name, points)));
-    let title = "In use: live calls, and what the limiter says of its limits";
-    Some(Plot { title, x: "seconds", y: "in use", scale: Scale::Linear, ticks: None, lines })
+    lines.extend(by_limit(report, |limit| Some(num::float(limit.used))));
+    Some(Plot { title: "In use", x: "seconds", y: "units", scale: Scale::Linear, ticks: None, lines })
 }
 
 #[cfg(test)]
@@ -143,7 +165,14 @@ mod tests {
     #[test]
     fn the_page_stands_alone_and_shows_all_plots() {
         let page = super::page(&samples::report("steady", 1));
-        for part in ["Calls", "Latency over time", "Latency percentiles", "Refusals by cause", "In use"] {
+        for part in [
+            "Calls",
+            "Latency over time",
+            "Latency percentiles",
+            "Refusals by cause",
+            "License use, as the limiter says",
+            "In use",
+        ] {
             assert!(page.contains(&format!(r#"aria-label="{part}"#)), "{part}");
         }
         assert!(page.contains("a test &lt;of&gt; pages") && page.contains("seconds = 3"));

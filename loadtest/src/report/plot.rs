@@ -41,7 +41,7 @@ pub(super) struct Plot<'a> {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 36.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 62.0;
 /// Told apart by people with any color vision (Okabe and Ito, 2008).
