@@ -16,7 +16,7 @@ pub enum Work {
         /// Live calls.
         live: usize,
     },
-    /// The bytes of calls and releases, to a server that counts bytes: see [`Work::matched`].
+    /// The bytes of calls and releases, to a server that counts bytes: see [`Work::matched_length`].
     Matched,
     /// One command. Its answer is a number, a text, or an array; an error is an error.
     Command(Vec<u8>),
