@@ -15,7 +15,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(packages fmt clippy purity doc deny tidy tests doctests loom sim fuzz soak e2e cluster demo licensing notices manager clients)
+STAGES=(packages fmt clippy purity doc deny tidy tests doctests loadtest loom sim fuzz soak e2e cluster demo licensing notices manager clients)
 ONLY="" SKIP="" SOAK_SECONDS=30 LONG=0 SEED=20261122 SIM_SEEDS=""
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -168,7 +168,7 @@ run_clippy() { cargo clippy "${PROFILE[@]}" "${FEATURES[@]}" --workspace --all-t
 run_purity() {
     cargo check "${PROFILE[@]}" --no-default-features --lib --locked && cargo check "${PROFILE[@]}" --bins --locked
 }
-run_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${PROFILE[@]}" "${FEATURES[@]}" --no-deps --locked; }
+run_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${PROFILE[@]}" "${FEATURES[@]}" --workspace --no-deps --locked; }
 run_deny() {
     prepare_venv || return 1
     # The advisory database lives on a public Git host: see deny.toml.
@@ -202,6 +202,26 @@ run_tests() {
     fi
 }
 run_doctests() { cargo test "${PROFILE[@]}" "${FEATURES[@]}" --locked --doc; }
+run_loadtest() { # the load generator's own tests; then a few seconds against the real sidecar over each front end
+    cargo test "${PROFILE[@]}" --locked -p loadtest || return 1
+    cargo build "${PROFILE[@]}" "${FEATURES[@]}" --locked --bin callgate || return 1
+    local dir pid address scenario resp=$((20000 + RANDOM % 5000)) http=$((25000 + RANDOM % 5000))
+    dir="$(mktemp -d)" || return 1
+    printf '[node]\ndata_dir = "%s"\n[listen]\nresp = ["127.0.0.1:%s", "unix:%s"]\ndatagram = []\nhttp = "127.0.0.1:%s"\n' \
+        "$dir/data" "$resp" "$dir/socket" "$http" >"$dir/callgate.toml"
+    "$TARGET/ci/callgate" serve --config "$dir/callgate.toml" >"$dir/log" 2>&1 &
+    pid=$!
+    # Filled in now: when the trap runs, this function's variables are gone.
+    trap "kill $pid; wait $pid; rm -rf '$dir'" EXIT
+    for _ in $(seq 100); do curl -sf http://127.0.0.1:$http/readyz >/dev/null && break; sleep 0.1; done
+    for address in resp://127.0.0.1:$resp "resp+unix:$dir/socket" http://127.0.0.1:$http; do
+        scenario=steady
+        [ "${address%%:*}" = http ] && scenario=http
+        "$TARGET/ci/loadtest" run "loadtest/scenarios/$scenario.toml" --target "$address" --seconds 3 \
+            --json "$dir/out.json" --html "$dir/out.html" || { cat "$dir/log"; return 1; }
+    done
+    "$TARGET/ci/loadtest" compare "$dir/out.json" "$dir/out.json"
+}
 run_loom() {
     # A directory of its own: the flag changes every crate, and must not throw the others' builds away.
     export RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
@@ -265,6 +285,7 @@ stage deny run_deny
 stage tidy run_tidy
 stage tests run_tests
 stage doctests run_doctests
+stage loadtest run_loadtest
 stage loom run_loom
 stage sim run_sim
 stage fuzz run_fuzz

@@ -249,7 +249,7 @@ fn what_a_pure_module_may_not_name_is_found_behind_its_tests_and_within_groups()
 
 #[test]
 fn no_file_is_longer_than_six_hundred_lines() {
-    let long: Vec<String> = ["src", "tests", "benches"]
+    let long: Vec<String> = ["src", "tests", "benches", "loadtest"]
         .iter()
         .flat_map(|dir| files(dir, "rs"))
         .map(|path| (read(&path).lines().count(), path))
@@ -284,7 +284,7 @@ fn no_word_of_unfinished_work_or_of_one_machine_stays() {
     .collect();
     let mut wrong = Vec::new();
     let mut all: Vec<PathBuf> =
-        ["src", "tests", "benches", "config", ".ci"].iter().flat_map(|dir| files(dir, "")).collect();
+        ["src", "tests", "benches", "config", "loadtest", ".ci"].iter().flat_map(|dir| files(dir, "")).collect();
     all.extend(["README.md", "CHANGELOG.md", "Cargo.toml", ".clippy.toml", "deny.toml"].map(|name| root().join(name)));
     for path in all.iter().filter(|path| path.exists()) {
         // Recorded bytes and pictures are not prose.
@@ -310,7 +310,8 @@ fn backticked(cell: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_requirement_names_a_test_that_exists() {
-    let sources: String = ["src", "tests"].iter().flat_map(|dir| files(dir, "rs")).map(|path| read(&path)).collect();
+    let sources: String =
+        ["src", "tests", "loadtest"].iter().flat_map(|dir| files(dir, "rs")).map(|path| read(&path)).collect();
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for (number, line) in read(&root().join("tests/requirements.md")).lines().enumerate() {
@@ -389,7 +390,7 @@ fn the_commands_of_the_readme_exist() {
         }
         for word in words {
             let word = word.trim_matches(['"', '\'']);
-            let ours = ["tests/", "config/", "benches/", ".ci/"]
+            let ours = ["tests/", "config/", "benches/", "loadtest/", ".ci/"]
                 .iter()
                 .any(|dir| word.trim_start_matches("./").starts_with(dir));
             if ours && !root().join(word).exists() {
