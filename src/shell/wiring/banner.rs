@@ -62,12 +62,8 @@ impl Banner<'_> {
             Some(rate) => format!("{rate} (observed only)"),
             None => "calls per second not limited".to_owned(),
         };
-        let sessions: Vec<String> = self
-            .policy
-            .license_types
-            .iter()
-            .filter_map(|of| Some(format!("{} {} sessions", of.count?, of.name)))
-            .collect();
+        let sessions: Vec<String> =
+            self.policy.license_types.iter().filter_map(|of| Some(sessions_of(&of.name, of.count?))).collect();
         let sessions = if sessions.is_empty() { "sessions not limited".to_owned() } else { sessions.join(", ") };
         let mut limits = format!("{rate}, {sessions}");
         if let Some(export) = &self.policy.export_control {
@@ -98,12 +94,28 @@ impl Banner<'_> {
     }
 }
 
+/// How many sessions of a type there are. Where nodes share them the gate has no count of its own: the cluster moves the limit.
+fn sessions_of(name: &str, count: u32) -> String {
+    let which = if name == "session" { String::new() } else { format!("{name} ") };
+    match count {
+        u32::MAX => format!("{which}sessions as the cluster lends them"),
+        count => format!("{count} {which}sessions"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::license::view::ViewInput;
     use crate::shell::license::driver::evaluating;
     use crate::units::{Now, Tick, UnixMillis};
+
+    #[test]
+    fn sessions_are_counted_by_type_and_shared_ones_are_no_number() {
+        assert_eq!(sessions_of("session", 50), "50 sessions");
+        assert_eq!(sessions_of("premium", 5), "5 premium sessions");
+        assert_eq!(sessions_of("session", u32::MAX), "sessions as the cluster lends them");
+    }
 
     #[test]
     fn the_first_start_tells_a_newcomer_what_runs_where_and_what_to_try() {
