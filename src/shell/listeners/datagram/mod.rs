@@ -6,6 +6,11 @@
 //!
 //! What must stay true: nobody's answer waits for another's reader. An answer that can't be sent at once is given up and
 //! counted, and its client asks again.
+//!
+//! Where this stops: what a Unix client has not read yet is held in the sender's buffer, which all clients of that socket
+//! share. The system bounds it for each client but one that has connected its socket: such a one that asks and never
+//! reads uses the buffer up, and the others' answers are given up, until it reads or ends. A Unix datagram socket is for
+//! clients that trust one another; its mode says which those are. UDP has no such bound to share.
 
 mod session;
 mod socket;
