@@ -286,7 +286,7 @@ fn throughput_with_64_in_flight() {
         let one = |number: u64, out: &mut Vec<u8>| {
             let id = format!("call-{:016x}@proxy.example.com", number / 2);
             // A call and its end: the table stays small.
-            let message = if number % 2 == 0 { admit(id.as_bytes()) } else { release(id.as_bytes()) };
+            let message = if number.is_multiple_of(2) { admit(id.as_bytes()) } else { release(id.as_bytes()) };
             encode::message(out, number, &message);
         };
         let began = Instant::now();
