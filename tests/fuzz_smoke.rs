@@ -119,6 +119,11 @@ fn resp_requests_keep_their_promises() {
 }
 
 #[test]
+fn datagrams_keep_their_promises() {
+    replay("datagram", promises::datagram);
+}
+
+#[test]
 fn http_bodies_keep_their_promises() {
     replay("http_body", promises::http_body);
 }

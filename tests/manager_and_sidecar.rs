@@ -29,7 +29,7 @@ impl Sidecar {
     fn with(manager: &Manager, further: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
-            "[node]\nname = \"sip-a\"\ndata_dir = \"{data}\"\n[listen]\nresp = [\"unix:callgate.sock\"]\nhttp = \"off\"\n\
+            "[node]\nname = \"sip-a\"\ndata_dir = \"{data}\"\n[listen]\nresp = [\"unix:callgate.sock\"]\ndatagram = []\nhttp = \"off\"\n\
              [license]\ncount = 50\nsessions = 5\nurl = \"https://localhost:{port}/SmartTransport\"\ntrust = \"file\"\n\
              ca_file = \"{ca}\"\nretry_jitter = false\n{further}",
             data = dir.path().join("data").display(),

@@ -43,6 +43,8 @@ PACKAGES=(
     "nftables:/usr/sbin/nft"
     "iproute2:/usr/sbin/ip /sbin/ip /bin/ip"
     "curl:/usr/bin/curl"
+    "gcc:/usr/bin/cc"
+    "libc6-dev:/usr/include/stdio.h"
     "openssl:/usr/bin/openssl"
     "squid:/usr/sbin/squid"
     "libfaketime:/usr/lib/*/faketime/libfaketimeMT.so.1"

@@ -19,7 +19,10 @@ struct Sidecar {
 }
 
 fn configure(dir: &Path, further: &str) {
-    let text = format!("{further}\n[listen]\nresp = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\ndrain_time = \"0s\"\n",);
+    let text = format!(
+        "{further}\n[listen]\nresp = [\"127.0.0.1:0\"]\ndatagram = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\n\
+         drain_time = \"0s\"\n",
+    );
     std::fs::write(dir.join("callgate.toml"), text).unwrap();
 }
 

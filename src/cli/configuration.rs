@@ -58,7 +58,9 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
     )?;
     let resp: Vec<String> = listen.resp.iter().map(Address::to_string).collect();
     let resp = if resp.is_empty() { "off".to_owned() } else { resp.join(", ") };
-    writeln!(out, "    listens    RESP {resp}; HTTP {}", listen.http)?;
+    let datagram: Vec<String> = listen.datagram.iter().map(Address::to_string).collect();
+    let datagram = if datagram.is_empty() { "off".to_owned() } else { datagram.join(", ") };
+    writeln!(out, "    listens    RESP {resp}; datagrams {datagram}; HTTP {}", listen.http)?;
     for warning in &loaded.warnings {
         writeln!(out, "warning: {warning}")?;
     }

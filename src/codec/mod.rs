@@ -6,8 +6,10 @@
 //! | module | speaks |
 //! |---|---|
 //! | [`resp`] | RESP 2 and 3, as Redis clients do |
+//! | [`datagram`] | a fixed layout in UDP and Unix datagrams |
 //! | [`http`] | the bodies and query strings of the HTTP interface |
 
+pub mod datagram;
 mod excerpt;
 pub mod http;
 pub mod resp;

@@ -173,7 +173,7 @@ impl Stage {
         // Sidecars of one host share its identity. These stand for three hosts, so each has one of its own.
         Ok(format!(
             "[node]\nname = \"{name}\"\ndata_dir = {data}\n\n[license]\ncount = {count}\nurl = \"https://{manager}\"\n\
-             trust = \"file\"\nca_file = {authority}\nstable_id = {identity}\n\n[listen]\nresp = [\"unix:callgate.sock\"]\n\
+             trust = \"file\"\nca_file = {authority}\nstable_id = {identity}\n\n[listen]\nresp = [\"unix:callgate.sock\"]\ndatagram = []\n\
              http = \"127.0.0.1:0\"\ndrain_time = \"0s\"\n\n[cluster]\nlisten = \"{address}\"\nca_file = {ca}\n\
              certificate_file = {certificate}\nkey_file = {key}\n{peers}",
             data = path(name)?,

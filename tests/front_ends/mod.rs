@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expected by failing")]
 
+mod datagram;
+mod datagram_c;
 mod http;
 mod http_hostile;
 pub(crate) mod openapi;

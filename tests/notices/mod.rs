@@ -133,7 +133,7 @@ fn a_real_mail_server_gets_an_alarm_by_starttls_with_a_password_and_a_wrong_one_
     };
     let ours = "trust = \"file\"\nca_file = \"mail.pem\"\n";
     let text = format!(
-        "[node]\nname = \"sip-a\"\ndata_dir = \"data\"\n[listen]\nresp = []\nhttp = \"off\"\n{}{}{}",
+        "[node]\nname = \"sip-a\"\ndata_dir = \"data\"\n[listen]\nresp = []\ndatagram = []\nhttp = \"off\"\n{}{}{}",
         mail("good", "good", ours),
         mail("bad", "bad", ours),
         mail("foreign", "good", "")

@@ -495,7 +495,7 @@ const OWN: &[Key] = &[
         Addresses,
         LISTENS,
         "",
-        "Datagrams. Not available in this version: addresses are accepted, and nothing listens on them.",
+        "Datagrams in a fixed layout (config/include/callgate.h), for native clients: UDP addresses and Unix datagram\nsockets (unix:PATH). With password_file, each datagram must begin with AUTH. []: off.",
     ),
     key("listen.http", Switched, LISTENS, "", "HTTP: admission, metrics, health, status. \"off\": off."),
     key(
@@ -526,7 +526,7 @@ const OWN: &[Key] = &[
         "",
         "At a stop, refuse new calls for so long before closing, so that proxies see the drain and ask elsewhere.",
     ),
-    key("listen.unix_mode", FileMode, LISTENS, "", "The mode of the RESP Unix sockets."),
+    key("listen.unix_mode", FileMode, LISTENS, "", "The mode of the Unix sockets of RESP and datagrams."),
     key(
         "listen.password_file",
         Path,

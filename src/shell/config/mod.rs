@@ -135,7 +135,7 @@ impl Config {
             tenant: Vec::new(),
             listen: Listen {
                 resp: vec![Address::Ip(ip(7500)), Address::Unix(PathBuf::from(RESP_SOCKET)).within(data_dir)],
-                datagram: Vec::new(),
+                datagram: vec![Address::Ip(ip(7500))],
                 http: Switched(Some(ip(7501))),
                 reactors: 1,
                 connections_max: 10_000,

@@ -329,7 +329,7 @@ pub struct Group {
 pub struct Listen {
     /// RESP over TCP and Unix sockets; empty is off.
     pub resp: Vec<Address>,
-    /// Datagrams; not served yet, so empty by default.
+    /// Datagrams over UDP and Unix datagram sockets; empty is off.
     pub datagram: Vec<Address>,
     /// HTTP over TCP.
     pub http: Switched,
@@ -341,7 +341,7 @@ pub struct Listen {
     pub idle_timeout: Seconds,
     /// At a stop, new calls are refused for so long before the front ends close.
     pub drain_time: Seconds,
-    /// The mode of the RESP Unix sockets. The admin socket is always 0600.
+    /// The mode of the Unix sockets of RESP and datagrams. The admin socket is always 0600.
     pub unix_mode: FileMode,
     /// The file of the RESP password.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -259,6 +259,9 @@ impl Validation<'_> {
         if let (Some(address), None) = (open(&listen.resp), &listen.password_file) {
             self.beyond_loopback("listen.resp", &address, "listen.password_file", "a file with a password");
         }
+        if let (Some(address), None) = (open(&listen.datagram), &listen.password_file) {
+            self.beyond_loopback("listen.datagram", &address, "listen.password_file", "a file with a password");
+        }
         if let (Some(address), None) = (listen.http.0.filter(|http| !http.ip().is_loopback()), &listen.tokens_file) {
             self.beyond_loopback("listen.http", &address.to_string(), "listen.tokens_file", "a file of bearer tokens");
         }
@@ -275,6 +278,8 @@ impl Validation<'_> {
                             "give the socket a shorter path of its own, such as unix:/run/callgate/callgate.sock";
                         let accepted = "a Unix socket path of at most 107 bytes, which is what the system takes";
                         self.problem(key, found, accepted, Some(hint.to_owned()));
+                    } else if key == "listen.datagram" && listen.resp.contains(address) {
+                        self.problem(key, address.to_string(), "a path that listen.resp does not have", None);
                     } else if *path == self.config.admin_socket() {
                         self.problem(key, address.to_string(), "a path other than the admin socket's", None);
                     }
@@ -290,14 +295,8 @@ impl Validation<'_> {
             );
             self.problem("node.data_dir", found, "a path of at most 96 bytes: a Unix socket lies in it", None);
         }
-        if !listen.datagram.is_empty() {
-            self.warnings.push(format!(
-                "listen.datagram ({}): datagrams are not available in this version; nothing listens on them",
-                self.origin("listen.datagram")
-            ));
-        }
-        if listen.resp.is_empty() && listen.http.0.is_none() {
-            self.warnings.push("listen.resp and listen.http are both off: no proxy can ask".to_owned());
+        if listen.resp.is_empty() && listen.datagram.is_empty() && listen.http.0.is_none() {
+            self.warnings.push("listen.resp, listen.datagram and listen.http are all off: no proxy can ask".to_owned());
         }
     }
 

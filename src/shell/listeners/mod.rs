@@ -1,7 +1,7 @@
-//! Front ends: RESP and HTTP over TCP and Unix sockets.
+//! Front ends: RESP and HTTP over TCP and Unix sockets, datagrams over UDP and Unix sockets.
 //!
 //! [`Listeners::start`] binds every address before it starts a thread, so that whoever calls it learns of a taken port at
-//! once; then RESP runs on its reactors (one by default), HTTP and the admin socket on one more thread, each thread with a
+//! once; then RESP and datagrams run on the reactors (one by default), HTTP and the admin socket on one more thread, each thread with a
 //! current-thread runtime of its own. [`Running::drain`] ends all of it: no new connections, what was sent is answered,
 //! then sockets close.
 //!
@@ -12,6 +12,7 @@
 
 mod accept;
 mod access;
+mod datagram;
 mod decision_log;
 mod http;
 mod peers;
@@ -24,5 +25,5 @@ mod status;
 
 pub use access::Access;
 pub use running::{Drained, Listeners, Running, StartError};
-pub use settings::{ConnectionLimits, Endpoint, ExposureError, Settings, check_exposure};
+pub use settings::{ConnectionLimits, DatagramEndpoint, Endpoint, ExposureError, Settings, check_exposure};
 pub use socket::BindError;

@@ -13,8 +13,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::datagram::{self, BoundDatagram};
 use super::peers::Peers;
-use super::settings::{Endpoint, ExposureError, Settings, check_exposure};
+use super::settings::{DatagramEndpoint, Endpoint, ExposureError, Settings, check_exposure};
 use super::shared::{Shared, Throttle};
 use super::socket::{BindError, Bound};
 use super::{http, resp};
@@ -54,6 +55,8 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     /// Where RESP listens, with the ports that the system chose.
     pub resp: Vec<Endpoint>,
+    /// Where datagrams are taken, with the ports that the system chose.
+    pub datagram: Vec<DatagramEndpoint>,
     /// Where HTTP listens.
     pub http: Option<SocketAddr>,
     /// The admin socket.
@@ -80,6 +83,11 @@ impl Listeners {
             sockets.push((Bound::bind(endpoint)?, endpoint));
         }
         let resp = sockets.iter().map(|(socket, asked)| socket.local(asked)).collect();
+        let mut datagrams = Vec::new();
+        for endpoint in &settings.datagram {
+            datagrams.push((BoundDatagram::bind(endpoint)?, endpoint));
+        }
+        let datagram = datagrams.iter().map(|(socket, asked)| socket.local(asked)).collect();
         let http_endpoint = settings.http.map(Endpoint::Tcp);
         let http = http_endpoint.as_ref().map(Bound::bind).transpose()?;
         let http_at = match http_endpoint.as_ref().zip(http.as_ref()).map(|(asked, socket)| socket.local(asked)) {
@@ -101,9 +109,13 @@ impl Listeners {
             context,
         });
         let mut running =
-            Running { shared, threads: Vec::new(), resp, http: http_at, admin_socket: settings.admin_socket };
+            Running { shared, threads: Vec::new(), resp, datagram, http: http_at, admin_socket: settings.admin_socket };
         let sockets: Vec<Bound> = sockets.into_iter().map(|(socket, _)| socket).collect();
-        if let Err(error) = running.start_threads(sockets, http, admin, settings.reactors.max(1)) {
+        let datagrams: Vec<BoundDatagram> = datagrams.into_iter().map(|(socket, _)| socket).collect();
+        let reactors = settings.reactors.max(1);
+        let started =
+            running.start_reactors(&sockets, &datagrams, reactors).and_then(|()| running.start_http(http, admin));
+        if let Err(error) = started {
             running.drain(Duration::ZERO);
             return Err(error);
         }
@@ -112,22 +124,30 @@ impl Listeners {
 }
 
 impl Running {
-    fn start_threads(
+    /// Threads that serve RESP and datagrams alike.
+    fn start_reactors(
         &mut self,
-        sockets: Vec<Bound>,
-        http: Option<Bound>,
-        admin: Option<Bound>,
+        sockets: &[Bound],
+        datagrams: &[BoundDatagram],
         reactors: usize,
     ) -> Result<(), StartError> {
-        if !sockets.is_empty() {
-            for index in 0..reactors {
-                let name = format!("resp-{index}");
-                let clones: io::Result<Vec<Bound>> = sockets.iter().map(Bound::try_clone).collect();
-                let clones = clones.map_err(|source| StartError::Thread { name: name.clone(), source })?;
-                let shared = Arc::clone(&self.shared);
-                self.spawn(name, resp::reactor(shared, clones, index == 0))?;
-            }
+        if sockets.is_empty() && datagrams.is_empty() {
+            return Ok(());
         }
+        for index in 0..reactors {
+            let name = format!("resp-{index}");
+            let failed = |source| StartError::Thread { name: name.clone(), source };
+            let clones: io::Result<Vec<Bound>> = sockets.iter().map(Bound::try_clone).collect();
+            let clones = clones.map_err(failed)?;
+            let datagrams: io::Result<Vec<BoundDatagram>> = datagrams.iter().map(BoundDatagram::try_clone).collect();
+            let datagrams = datagrams.map_err(failed)?;
+            let shared = Arc::clone(&self.shared);
+            self.spawn(name, reactor(shared, clones, datagrams, index == 0))?;
+        }
+        Ok(())
+    }
+
+    fn start_http(&mut self, http: Option<Bound>, admin: Option<Bound>) -> Result<(), StartError> {
         if http.is_some() || admin.is_some() {
             let shared = Arc::clone(&self.shared);
             self.spawn("http".to_owned(), http::run(shared, http, admin))?;
@@ -194,12 +214,32 @@ impl Running {
             Endpoint::Unix { path, .. } => Some(path),
             Endpoint::Tcp(_) => None,
         });
-        for path in sockets.chain(&self.admin_socket) {
+        let datagrams = self.datagram.iter().filter_map(|endpoint| match endpoint {
+            DatagramEndpoint::Unix { path, .. } => Some(path),
+            DatagramEndpoint::Udp(_) => None,
+        });
+        for path in sockets.chain(datagrams).chain(&self.admin_socket) {
             // It may be gone already; a stale one is replaced at the next start.
             let _ = std::fs::remove_file(path);
         }
         Drained { cut }
     }
+}
+
+/// One reactor: ends when its datagrams and its connections have.
+async fn reactor(
+    shared: Arc<Shared>,
+    sockets: Vec<Bound>,
+    datagrams: Vec<BoundDatagram>,
+    sweeps: bool,
+) -> io::Result<()> {
+    let serve = |socket| tokio::spawn(datagram::serve(Arc::clone(&shared), socket));
+    let tasks: Vec<_> = datagrams.into_iter().map(serve).collect();
+    resp::reactor(shared, sockets, sweeps).await?;
+    for task in tasks {
+        task.await.map_err(io::Error::other)??;
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the drain is a thread's own business, off every reactor")]

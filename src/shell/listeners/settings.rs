@@ -33,6 +33,40 @@ impl Endpoint {
     }
 }
 
+/// Where datagrams are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatagramEndpoint {
+    /// UDP; port 0 lets the system choose.
+    Udp(SocketAddr),
+    /// A Unix datagram socket and its mode.
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// The file's mode, such as `0o660`.
+        mode: u32,
+    },
+}
+
+impl DatagramEndpoint {
+    /// Only this host can reach it.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        match self {
+            Self::Udp(address) => address.ip().is_loopback(),
+            Self::Unix { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for DatagramEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(address) => address.fmt(f),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,11 +118,13 @@ impl Default for ConnectionLimits {
 pub struct Settings {
     /// RESP; none turns it off.
     pub resp: Vec<Endpoint>,
+    /// Datagrams; none turns them off.
+    pub datagram: Vec<DatagramEndpoint>,
     /// HTTP over TCP.
     pub http: Option<SocketAddr>,
     /// The admin socket: HTTP with every right. Its mode is 0600.
     pub admin_socket: Option<PathBuf>,
-    /// RESP threads; 0 counts as 1.
+    /// Threads of RESP and datagrams; 0 counts as 1.
     pub reactors: usize,
     /// Bounds.
     pub limits: ConnectionLimits,
@@ -123,6 +159,14 @@ pub fn check_exposure(settings: &Settings) -> Result<(), ExposureError> {
             needed: "any address with listen.password_file set",
         });
     }
+    let open = settings.datagram.iter().find(|endpoint| !endpoint.is_local());
+    if let (Some(endpoint), None) = (open, &settings.access.resp_password) {
+        return Err(ExposureError {
+            key: "listen.datagram",
+            found: endpoint.to_string(),
+            needed: "any address with listen.password_file set",
+        });
+    }
     if let Some(address) = settings.http
         && !address.ip().is_loopback()
         && settings.access.http_tokens.is_empty()
@@ -148,6 +192,11 @@ mod tests {
         let error = check_exposure(&settings).unwrap_err().to_string();
         assert!(error.contains("listen.resp is 0.0.0.0:7500") && error.contains("listen.password_file"), "{error}");
         settings.access.resp_password = Some(Secret::new(b"x"));
+        assert_eq!(check_exposure(&settings), Ok(()));
+        let open = Settings { datagram: vec![DatagramEndpoint::Udp(open)], ..Settings::default() };
+        let error = check_exposure(&open).unwrap_err().to_string();
+        assert!(error.contains("listen.datagram is 0.0.0.0:7500") && error.contains("listen.password_file"), "{error}");
+        settings.datagram = open.datagram;
         assert_eq!(check_exposure(&settings), Ok(()));
         settings.http = Some("[::]:7501".parse().unwrap());
         assert!(check_exposure(&settings).unwrap_err().to_string().contains("listen.tokens_file"));

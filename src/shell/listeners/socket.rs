@@ -54,7 +54,7 @@ impl Bound {
         match endpoint {
             Endpoint::Tcp(address) => tcp(*address).map(Self::Tcp).map_err(system),
             Endpoint::Unix { path, mode } => {
-                remove_stale(path)?;
+                remove_stale(path, |path| StdUnixStream::connect(path).map(drop))?;
                 unix(path, *mode).map(Self::Unix).map_err(system)
             }
         }
@@ -107,8 +107,8 @@ fn unix(path: &Path, mode: u32) -> io::Result<StdUnixListener> {
     Ok(socket.into())
 }
 
-/// Removes a Unix socket's file that nobody serves any more.
-fn remove_stale(path: &Path) -> Result<(), BindError> {
+/// Removes a Unix socket's file that nobody serves any more; `connect` tries whether somebody does.
+pub(super) fn remove_stale(path: &Path, connect: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), BindError> {
     let system = |source| BindError::System { endpoint: format!("unix:{}", path.display()), source };
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -118,7 +118,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket { path: path.to_owned() });
     }
-    match StdUnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(system),
         // Served, or perhaps served: a full backlog and a forbidden socket answer with other errors.
         Ok(_) | Err(_) => Err(BindError::InUse { path: path.to_owned() }),

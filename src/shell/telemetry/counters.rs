@@ -50,6 +50,8 @@ labels! {
         Http = "http",
         /// HTTP over the admin socket.
         Admin = "admin",
+        /// Datagrams over UDP or a Unix socket.
+        Datagram = "datagram",
     }
 }
 
@@ -88,6 +90,59 @@ labels! {
         Drain = "drain",
         /// The operating system reported an error.
         Io = "io",
+    }
+}
+
+labels! {
+    /// Why a datagram was dropped, or the rest of one.
+    DroppedDatagram {
+        /// Too short to be a request, and too short to be answered.
+        Short = "short",
+        /// It does not begin as a request does.
+        Magic = "magic",
+        /// It is an answer.
+        Answer = "answer",
+        /// It is longer than is read; what is beyond was cut off.
+        TooLong = "too-long",
+        /// Its sender has no address to answer to.
+        Anonymous = "anonymous",
+        /// Its answer could not be sent: its sender does not read, or is gone.
+        Unsent = "unsent",
+    }
+}
+
+/// The datagram front end's own counters, beside those that every front end has.
+#[derive(Debug)]
+pub struct DatagramCounters {
+    /// Datagrams that came.
+    pub received: Counter,
+    /// Datagrams of answers that were sent.
+    pub sent: Counter,
+    dropped: [Counter; DroppedDatagram::COUNT],
+}
+
+impl Default for DatagramCounters {
+    fn default() -> Self {
+        Self {
+            received: Counter::default(),
+            sent: Counter::default(),
+            dropped: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl DatagramCounters {
+    /// One was dropped.
+    pub fn drop_one(&self, why: DroppedDatagram) {
+        if let Some(counter) = self.dropped.get(why.index()) {
+            counter.inc();
+        }
+    }
+
+    /// Datagrams dropped for this reason since start.
+    #[must_use]
+    pub fn dropped_total(&self, why: DroppedDatagram) -> u64 {
+        self.dropped.get(why.index()).map_or(0, Counter::get)
     }
 }
 
@@ -286,6 +341,7 @@ pub struct Counters {
 struct Inner {
     // Padded: each front end has its own threads, which must not share cache lines.
     front_ends: [CachePadded<FrontEndCounters>; FrontEnd::COUNT],
+    datagrams: CachePadded<DatagramCounters>,
     journal: Arc<JournalCounters>,
     reloads: Counter,
     reloads_refused: Counter,
@@ -298,6 +354,12 @@ impl Counters {
     pub fn front(&self, front_end: FrontEnd) -> &FrontEndCounters {
         // One slot per front end, by construction.
         &self.inner.front_ends[front_end.index()]
+    }
+
+    /// The datagram front end's own counters.
+    #[must_use]
+    pub fn datagrams(&self) -> &DatagramCounters {
+        &self.inner.datagrams
     }
 
     /// The journal's counters, to share with its thread.

@@ -12,7 +12,8 @@ mod severity;
 
 pub use alarms::{ALARMS_ACTIVE_MAX, ALARMS_HISTORY_MAX, Alarm, AlarmId, Alarms, Raise};
 pub use counters::{
-    ClosedConnection, Command, Counter, Counters, FrontEnd, FrontEndCounters, JournalCounters, RefusedConnection,
+    ClosedConnection, Command, Counter, Counters, DatagramCounters, DroppedDatagram, FrontEnd, FrontEndCounters,
+    JournalCounters, RefusedConnection,
 };
 pub use events::{Delivery, EVENTS_KEPT_MAX, Event, EventKind, Events, Subscription};
 pub use histogram::{Histogram, HistogramView};

@@ -13,6 +13,8 @@ pub(super) struct Banner<'a> {
     pub(super) data_dir: String,
     /// RESP addresses, bound.
     pub(super) resp: Vec<String>,
+    /// Addresses of datagrams, bound.
+    pub(super) datagram: Vec<String>,
     /// HTTP address, bound.
     pub(super) http: Option<String>,
     pub(super) policy: &'a Policy,
@@ -38,6 +40,8 @@ impl Banner<'_> {
         writeln!(to)?;
         let resp = if self.resp.is_empty() { "off".to_owned() } else { self.resp.join(", ") };
         writeln!(to, "  RESP       {resp}")?;
+        let datagram = if self.datagram.is_empty() { "off".to_owned() } else { self.datagram.join(", ") };
+        writeln!(to, "  Datagrams  {datagram}")?;
         let http = self.http.as_ref().map_or("off".to_owned(), |at| format!("http://{at}"));
         writeln!(to, "  HTTP       {http}")?;
         writeln!(to, "  State      {}", self.data_dir)?;
@@ -138,6 +142,7 @@ mod tests {
             pid: 4711,
             data_dir: "/var/lib/callgate".to_owned(),
             resp: vec!["127.0.0.1:7500".to_owned(), "unix:/var/lib/callgate/callgate.sock".to_owned()],
+            datagram: vec!["127.0.0.1:7500".to_owned()],
             http: Some("127.0.0.1:7501".to_owned()),
             policy: &policy,
             license: &license,
@@ -146,7 +151,8 @@ mod tests {
         };
         insta::assert_snapshot!("first_start", banner.text());
         let shadow = Policy { mode: Mode::Shadow, rate: None, ..Policy::default() };
-        let banner = Banner { policy: &shadow, resp: Vec::new(), http: None, recovered: 12, ..banner };
+        let banner =
+            Banner { policy: &shadow, resp: Vec::new(), datagram: Vec::new(), http: None, recovered: 12, ..banner };
         insta::assert_snapshot!("shadow_restart", banner.text());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::shell::config::{Address, Config, Secrets};
-use crate::shell::listeners::{Access, ConnectionLimits, Endpoint, Settings};
+use crate::shell::listeners::{Access, ConnectionLimits, DatagramEndpoint, Endpoint, Settings};
 
 /// What the front ends serve under this configuration.
 pub(super) fn settings(config: &Config, secrets: &Secrets) -> Settings {
@@ -12,8 +12,13 @@ pub(super) fn settings(config: &Config, secrets: &Secrets) -> Settings {
         Address::Ip(address) => Endpoint::Tcp(*address),
         Address::Unix(path) => Endpoint::Unix { path: path.clone(), mode: listen.unix_mode.0 },
     };
+    let datagram = |address: &Address| match address {
+        Address::Ip(address) => DatagramEndpoint::Udp(*address),
+        Address::Unix(path) => DatagramEndpoint::Unix { path: path.clone(), mode: listen.unix_mode.0 },
+    };
     Settings {
         resp: listen.resp.iter().map(endpoint).collect(),
+        datagram: listen.datagram.iter().map(datagram).collect(),
         http: listen.http.0,
         admin_socket: Some(config.admin_socket()),
         reactors: usize::from(listen.reactors),

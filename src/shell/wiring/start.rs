@@ -108,10 +108,12 @@ impl Sidecar {
         let config = context.config.load();
         tell_mode(context, &config);
         let resp: Vec<String> = self.running.resp.iter().map(ToString::to_string).collect();
+        let datagram: Vec<String> = self.running.datagram.iter().map(ToString::to_string).collect();
         let http = self.running.http.map(|address| address.to_string());
         let addresses = json!({
             "pid": std::process::id(),
             "resp": resp,
+            "datagram": datagram,
             "http": http,
             "admin": config.admin_socket(),
         });
@@ -127,6 +129,7 @@ impl Sidecar {
             pid: std::process::id(),
             data_dir: self.state.path().display().to_string(),
             resp,
+            datagram,
             http,
             policy,
             license,

@@ -7,6 +7,7 @@ use callgate::admission::{RECORD_VERSION, record_codec};
 use callgate::cluster::{
     Frames, LENGTH_BYTES, WireError, decode_datagram, decode_message, encode_datagram, encode_message,
 };
+use callgate::codec::datagram::{ANSWER_BYTES, Answered, Bad, Messages, REQUESTS_MAX, encode as datagram_encode};
 use callgate::codec::http::{Body, Fields, Operation, encode as http_encode};
 use callgate::codec::resp::{Args, Command, Limits, Progress, encode as resp_encode, frame};
 use callgate::protocol::{
@@ -52,6 +53,30 @@ fn same_again(command: &Command<'_, '_>) {
     let progress = frame::next(&encoded, &Limits::default(), &mut args);
     assert_eq!(progress, Ok(Progress::Complete { consumed: encoded.len() }), "{command:?}");
     assert_eq!(Command::parse(&args).as_ref(), Ok(command));
+}
+
+/// Whatever the bytes: no panic; what is understood is encoded to the very same bytes; answers are bounded, and never
+/// longer than what they answer; what reads as an answer is written as it was read, and is no request.
+pub fn datagram(input: &[u8]) {
+    let mut answered = 0;
+    let mut again = Vec::new();
+    for read in Messages::new(input) {
+        match read {
+            Ok(read) => {
+                answered += 1;
+                again.clear();
+                datagram_encode::message(&mut again, read.request_id, &read.message);
+                assert!(input.windows(again.len()).any(|window| window == again), "{read:?}");
+            }
+            Err(Bad::Answer { .. }) => answered += 1,
+            Err(Bad::Drop(_)) => {}
+        }
+    }
+    assert!(answered <= REQUESTS_MAX + 1 && answered * ANSWER_BYTES <= input.len());
+    if let Ok(answer) = Answered::read(input) {
+        assert_eq!(Answered::read(&answer.to_bytes()), Ok(answer));
+        assert!(Messages::new(input).all(|read| matches!(read, Err(Bad::Drop(_)))));
+    }
 }
 
 /// The first byte picks the operation and where the fields stand, the rest is query or body. Whatever the bytes: no panic;

@@ -9,7 +9,7 @@ use crate::protocol::Endpoint;
 use crate::shell::license::status::{REGISTRATIONS, STATES, TypeFigures};
 use crate::shell::notices::NotificationCounts;
 use crate::shell::telemetry::{
-    AlarmId, ClosedConnection, Command, FrontEnd, FrontEndCounters, RefusedConnection, Severity,
+    AlarmId, ClosedConnection, Command, DroppedDatagram, FrontEnd, FrontEndCounters, RefusedConnection, Severity,
 };
 use crate::units::UnixMillis;
 
@@ -295,6 +295,14 @@ impl Sample {
             "requests",
             "Requests understood, by command",
             pairs("command", Command::ALL, Command::label, |f, command| self.counters.front(f).commands_total(command)),
+        )?;
+        let datagrams = self.counters.datagrams();
+        page.counter("datagrams_received", "Datagrams that came", one(datagrams.received.get()))?;
+        page.counter("datagrams_sent", "Datagrams of answers that were sent", one(datagrams.sent.get()))?;
+        page.counter(
+            "datagrams_dropped",
+            "Datagrams that were dropped, or the rest of one, or its answer, by reason",
+            DroppedDatagram::ALL.iter().map(|&why| (label("reason", why.label()), datagrams.dropped_total(why))),
         )?;
         page.counter("protocol_errors", "Requests that could not be understood", each(|f| f.protocol_errors.get()))?;
         page.counter("auth_failures", "Wrong or missing passwords and tokens", each(|f| f.auth_failures.get()))?;
