@@ -295,7 +295,7 @@ const RECORDS: &[Record] = &[
             ("in_reply_to", "@Nonce?", "The nonce of the request, if it could be read."),
             ("udi", "@Udi?", "Who asked, if it could be read."),
             ("issued_at", "t", "When, by the manager's clock."),
-            ("code", "@RefusalCode", "Why."),
+            ("code", "@RefusalCode", "Why it is refused."),
             ("text", "s", "The same for people, with what was found and what is accepted."),
             ("retry_after_s", "n?", "Not before so many seconds."),
             ("key_set", "@KeySetEnvelope?", "For an agent that holds none yet: which keys are good."),
