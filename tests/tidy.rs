@@ -1,10 +1,11 @@
 //! The house rules that no compiler checks: which layer may import which, how long a file may get, which words may not
 //! stay, and whether what the pages name is there.
 //!
-//! It reads the sources as text; [`product`] says which part of them is no test. It stops where clippy starts: lints,
+//! It reads the sources as text; [`product`] says which part of them is no test, [`requirements`] which requirement a test holds. It stops where clippy starts: lints,
 //! formatting and documentation are not its business.
 
 mod product;
+mod requirements;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -306,41 +307,6 @@ fn no_word_of_unfinished_work_or_of_one_machine_stays() {
 /// The names in backticks of a table's cell.
 fn backticked(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
-}
-
-#[test]
-fn every_requirement_names_a_test_that_exists() {
-    let sources: String =
-        ["src", "tests", "loadtest"].iter().flat_map(|dir| files(dir, "rs")).map(|path| read(&path)).collect();
-    let mut wrong = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (number, line) in read(&root().join("tests/requirements.md")).lines().enumerate() {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [_, id, _, tests, _] = cells.as_slice() else { continue };
-        let looks_like_an_id = id.split_once('-').is_some_and(|(group, number)| {
-            group.chars().all(|c| c.is_ascii_uppercase()) && number.chars().all(|c| c.is_ascii_digit())
-        });
-        if !looks_like_an_id {
-            continue;
-        }
-        if !seen.insert((*id).to_owned()) {
-            wrong.push(format!("line {}: {id} stands twice", number + 1));
-        }
-        let mut named = 0;
-        for test in backticked(tests) {
-            named += 1;
-            let name = test.rsplit("::").next().unwrap_or(test);
-            // A row of a macro that makes tests reads `name => scenario`.
-            if !sources.contains(&format!("fn {name}(")) && !sources.contains(&format!(" {name} => ")) {
-                wrong.push(format!("line {}: {id} names the test `{test}`, which does not exist", number + 1));
-            }
-        }
-        if named == 0 {
-            wrong.push(format!("line {}: {id} names no test", number + 1));
-        }
-    }
-    assert!(!seen.is_empty(), "tests/requirements.md holds no row");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The lines of the shell blocks of a page, fenced or indented, and the commands of ours that stand in backticks.

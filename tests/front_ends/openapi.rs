@@ -11,7 +11,7 @@ fn document(rig: &Rig) -> Value {
 }
 
 /// What `$ref` names.
-fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
+pub(crate) fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
     match schema["$ref"].as_str() {
         Some(path) => document.pointer(path.trim_start_matches('#')).unwrap_or_else(|| panic!("{path} is nowhere")),
         None => schema,

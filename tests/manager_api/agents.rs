@@ -1,7 +1,11 @@
 //! An agent's life, and every no that a manager has for one.
 
-use callgate::protocol::{ComplianceStatus, Endpoint, RefusalCode, SecretKey};
+use callgate::protocol::{
+    Acknowledged, Acknowledgement, ComplianceStatus, Endpoint, Envelope, RefusalCode, SecretKey, Typ,
+};
+use serde_json::{Value, json};
 
+use super::documented;
 use super::rig::{Agent, Manager, now};
 
 #[test]
@@ -145,4 +149,52 @@ fn a_message_out_of_its_time_or_twice_is_refused_and_a_lost_answer_can_be_asked_
         assert_eq!(agent.refusal(&manager, Endpoint::Entitlement, &request), (400, RefusalCode::ClockSkew), "{off} h");
     }
     agent.entitle(&manager, &keys, 5);
+}
+
+#[test]
+fn every_message_and_every_answer_is_as_the_document_says() {
+    let manager = Manager::start();
+    manager.says(&["pool", "add", "cps", "20"]);
+    let mut agent = Agent::new(1);
+    let keys = agent.register(&manager, &manager.token(&["--uses", "2"])).key_set;
+    let grant = agent.entitle(&manager, &keys, 15).grant;
+    agent.report(&manager, &keys, 15, 3);
+    let acknowledged = Acknowledged::Grant { tag: "cps".to_owned(), epoch: grant.tags[0].epoch, effective: 15 };
+    let ack = Acknowledgement { header: agent.header(), acknowledged };
+    assert_eq!(agent.send(&manager, Endpoint::Ack, &ack).0, 200);
+    agent.renew(&manager);
+    // An answer that tells of a new key, a tag that is unknown, a term that ends.
+    manager.says(&["key", "rotate"]);
+    assert!(agent.entitle(&manager, &keys, 15).key_set.is_some());
+    let mut request = agent.entitlement(&[("cps", 15), ("nonsense", 1)]);
+    request.tags[1].optional = true;
+    assert_eq!(agent.send(&manager, Endpoint::Entitlement, &request).0, 200);
+    assert_eq!(agent.refusal(&manager, Endpoint::Entitlement, &request), (409, RefusalCode::Replayed));
+    assert_eq!(agent.refusal(&manager, Endpoint::Report, &json!({})).0, 400);
+    let goodbye = agent.goodbye();
+    assert_eq!(agent.send(&manager, Endpoint::Deregistration, &goodbye).0, 200);
+    let late = agent.entitlement(&[("cps", 15)]);
+    assert_eq!(agent.refusal(&manager, Endpoint::Entitlement, &late), (403, RefusalCode::InstanceRemoved));
+    let held = agent.documented.lock().unwrap().clone();
+    for endpoint in Endpoint::ALL {
+        assert!(held.contains(&(endpoint, 200)), "{endpoint:?}: {held:?}");
+    }
+
+    // What isn't as documented is noticed.
+    let told = |typ: Typ, message: &Value| {
+        let envelope = Envelope::seal(typ, message, &agent.key).unwrap();
+        documented::request(manager.document(), Endpoint::Entitlement, &envelope)
+    };
+    let whole = serde_json::to_value(&late).unwrap();
+    assert_eq!(told(Typ::Entitlement, &whole), Ok(()));
+    assert!(told(Typ::Report, &whole).is_err(), "another type");
+    for (pointer, value) in [("/tags/0/requested", json!("15")), ("/header/nonce", Value::Null), ("/tags/0", json!({}))]
+    {
+        let mut wrong = whole.clone();
+        *wrong.pointer_mut(pointer).unwrap() = value;
+        assert!(told(Typ::Entitlement, &wrong).is_err(), "{pointer}");
+    }
+    let mut more = whole;
+    more["tags"][0]["unheard"] = json!(1);
+    assert!(told(Typ::Entitlement, &more).unwrap_err().contains("unheard isn't documented"));
 }

@@ -1,10 +1,12 @@
 //! A real manager in a directory of its own, an HTTPS client, and an agent written with the protocol alone.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callgate::protocol::{
@@ -23,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::documented;
 use crate::support::process::Process;
 use crate::support::within;
 
@@ -157,6 +160,19 @@ impl Manager {
         self.says(&["key", "create", "tests", "--role", "owner"]).trim().to_owned()
     }
 
+    /// The API's document: the same of every manager of this program.
+    pub(crate) fn document(&self) -> &'static Value {
+        static DOCUMENT: OnceLock<Value> = OnceLock::new();
+        DOCUMENT.get_or_init(|| {
+            let mut stream = UnixStream::connect(self.data_dir().join("manager.sock")).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).unwrap();
+            parsed(&bytes).json()
+        })
+    }
+
     /// One request over a connection of its own.
     pub(crate) fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Answer {
         let bearer = key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
@@ -254,6 +270,8 @@ pub(crate) struct Agent {
     key_set_seq: u64,
     pub(crate) virtual_account: String,
     pub(crate) last_grant_seq: u64,
+    /// The answers that were held against the document.
+    pub(crate) documented: Mutex<BTreeSet<(Endpoint, u16)>>,
 }
 
 impl Agent {
@@ -269,6 +287,7 @@ impl Agent {
             key_set_seq: 0,
             virtual_account: String::new(),
             last_grant_seq: 0,
+            documented: Mutex::default(),
         }
     }
 
@@ -321,10 +340,16 @@ impl Agent {
         }
     }
 
-    /// Sends and returns status and envelope, unverified.
+    /// Sends and returns status and envelope, unverified; both ways are held against the document.
     pub(crate) fn send<T: Serialize>(&self, manager: &Manager, endpoint: Endpoint, message: &T) -> (u16, Envelope) {
         let envelope = Envelope::seal(endpoint.request(), message, &self.key).unwrap();
-        self.send_bytes(manager, endpoint, &envelope.to_bytes())
+        let answered = self.send_bytes(manager, endpoint, &envelope.to_bytes());
+        if answered.0 == 200
+            && let Err(error) = documented::request(manager.document(), endpoint, &envelope)
+        {
+            panic!("{endpoint:?} was accepted, and isn't as documented: {error}");
+        }
+        answered
     }
 
     pub(crate) fn send_bytes(&self, manager: &Manager, endpoint: Endpoint, bytes: &[u8]) -> (u16, Envelope) {
@@ -336,6 +361,10 @@ impl Agent {
             bytes,
         );
         let envelope = Envelope::parse(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        if let Err(error) = documented::answer(manager.document(), endpoint, &answer) {
+            panic!("{endpoint:?} is answered {}, and not as documented: {error}", answer.status);
+        }
+        self.documented.lock().unwrap().insert((endpoint, answer.status));
         (answer.status, envelope)
     }
 

@@ -184,6 +184,24 @@ fn clusters_reservations_and_transport_are_as_the_guides_say() {
 }
 
 #[test]
+fn each_product_offers_the_ways_to_a_manager_that_its_guide_names() {
+    use TransportWay::{CallHome, Direct, Http, Https, OnPrem, Proxy, Satellite};
+    let networked = vec![Direct, OnPrem, Proxy];
+    // The one calls it call-home or HTTP, where its successor has no choice left; all of them speak HTTPS.
+    assert_eq!(
+        each(|p| p.transport.allowed.clone()),
+        [
+            networked.clone(),
+            vec![CallHome, Http],
+            vec![Https],
+            networked.clone(),
+            networked,
+            vec![CallHome, Https, Proxy, Satellite]
+        ]
+    );
+}
+
+#[test]
 fn each_product_licenses_its_own_types_under_its_own_tags() {
     let tags =
         |p: &Profile| -> Vec<String> { p.types.iter().map(|of| p.tag(&of.name, UsageClass::Production)).collect() };

@@ -15,6 +15,7 @@ mod agent;
 mod auth;
 mod connection;
 mod limiter;
+mod messages;
 mod metrics;
 mod openapi;
 mod operation;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::operation::{Content, Needs, Operation, Verb};
 use super::problem::PROBLEM;
-use super::{operations, schemas};
-use crate::protocol::Endpoint;
+use super::{messages, operations, schemas};
+use crate::protocol::{Endpoint, Typ};
 
 const JSON: &str = "application/json";
 
@@ -131,32 +131,42 @@ fn described(operation: &Operation) -> Value {
 }
 
 fn agents(endpoint: Endpoint) -> Value {
-    let envelope =
-        |meaning: &str| json!({ "description": meaning, "content": { JSON: { "schema": schemas::of("@Envelope") } } });
+    let envelope = |meaning: &str, typ| json!({ "description": meaning, "content": { JSON: { "schema": messages::envelope(typ) } } });
+    let no = |meaning: &str| envelope(&format!("{meaning}: an envelope of type `refusal`"), Typ::Refusal);
+    let answer = endpoint.answer();
     let mut replies = json!({
-        "200": envelope(&format!("an envelope of type `{}`", endpoint.answer().name())),
-        "400": envelope("not understood, or too far from our clock: an envelope of type `refusal`"),
-        "401": envelope("not the instance's key or certificate: an envelope of type `refusal`"),
-        "403": envelope("token or instance not accepted: an envelope of type `refusal`"),
-        "409": envelope("registered otherwise, a duplicate, or a replay: an envelope of type `refusal`"),
+        "200": envelope(&format!("an envelope of type `{}`", answer.name()), answer),
+        "400": no("not understood, or too far from our clock"),
+        "401": no("not the instance's key or certificate"),
+        "403": no("token or instance not accepted"),
+        "409": no("registered otherwise, a duplicate, or a replay"),
         "413": problem("the body is too large"),
         "500": problem("the manager failed"),
-        "503": envelope("not available now: an envelope of type `refusal`"),
+        "503": no("not available now"),
     });
-    if endpoint == Endpoint::Registration {
-        replies["429"] = envelope("too many registrations from this address: an envelope of type `refusal`");
+    // The others need a certificate; a goodbye may come without one.
+    let security = match endpoint {
+        Endpoint::Registration => json!([]),
+        Endpoint::Deregistration => json!([{ "certificate": [] }, {}]),
+        Endpoint::Entitlement | Endpoint::Renew | Endpoint::Report | Endpoint::Ack => json!([{ "certificate": [] }]),
+    };
+    if matches!(endpoint, Endpoint::Registration | Endpoint::Deregistration) {
+        replies["429"] = no("too many messages without a certificate from this address");
         replies["429"]["headers"] = retry_after();
     }
     replies["503"]["headers"] = retry_after();
-    // A body that was not sent whole is a problem, not a refusal.
-    replies["400"]["content"][PROBLEM] = json!({ "schema": schemas::of("@Problem") });
-    let name = endpoint.request().name();
+    // A body that was not sent whole is a problem, not a refusal; nor does anybody sign once the issuer key's time is over.
+    for status in ["400", "503"] {
+        replies[status]["content"][PROBLEM] = json!({ "schema": schemas::of("@Problem") });
+    }
+    let request = endpoint.request();
     json!({
-        "operationId": format!("agent_{name}"),
-        "summary": format!("An agent's message of type `{name}`"),
+        "operationId": format!("agent_{}", request.name()),
+        "summary": format!("An agent's message of type `{}`", request.name()),
+        "description": messages::described(endpoint),
         "tags": ["agent"],
-        "security": if endpoint == Endpoint::Registration { json!([]) } else { json!([{ "certificate": [] }]) },
-        "requestBody": { "required": true, "content": { JSON: { "schema": schemas::of("@Envelope") } } },
+        "security": security,
+        "requestBody": { "required": true, "content": { JSON: { "schema": messages::envelope(request) } } },
         "responses": replies,
     })
 }

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::messages;
+
 /// A member: name and type.
 type Member = (&'static str, &'static str);
 
@@ -538,5 +540,6 @@ pub(super) fn all() -> Value {
         ),
     ];
     schemas.extend(own.map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.extend(messages::all());
     Value::Object(schemas)
 }

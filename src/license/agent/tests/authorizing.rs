@@ -3,7 +3,7 @@
 use super::manager::Manager;
 use super::world::{DAY, HOUR, Link, MINUTE, World, setup};
 use crate::license::agent::{AlarmKind, Authorization, Command, Enforced, Exchange, TransportStep, TypeCap};
-use crate::license::{BuiltinProfile, Consequence, Effect, Profile};
+use crate::license::{BuiltinProfile, Consequence, Effect, ExpiryBasis, Profile};
 use crate::protocol::{Acknowledged, Endpoint, Envelope, GrantAnswer, Typ};
 use crate::units::UnixMillis;
 
@@ -137,6 +137,38 @@ fn overage_keeps_its_first_deadline_until_a_day_of_compliance_has_passed() {
     assert_eq!(world.agent.state().deadlines.overage_end, None);
     short(&mut world);
     assert_eq!(world.agent.state().deadlines.overage_end.unwrap().0, world.now.wall.0 + 90 * DAY);
+}
+
+#[test]
+fn without_overage_the_clock_to_enforcement_runs_all_the_same() {
+    for overage_allowed in [true, false] {
+        let mut choosing = setup(Profile::builtin(BuiltinProfile::Ccx).unwrap());
+        choosing.overage_allowed = overage_allowed;
+        let mut world = World::with(choosing);
+        world.register();
+        short(&mut world);
+        let cap = if overage_allowed { TypeCap::Uncapped } else { TypeCap::Units(1) };
+        assert_eq!(world.cap("standard"), cap, "what may be used now");
+        assert_eq!(world.agent.state().deadlines.overage_end.unwrap().0, world.now.wall.0 + 90 * DAY);
+        world.run_for(90 * DAY);
+        assert_eq!(world.word(), "config freeze");
+    }
+}
+
+#[test]
+fn where_the_first_failure_is_the_basis_authorization_expires_that_long_after_it() {
+    let mut counted = Profile::builtin(BuiltinProfile::Cusp).unwrap();
+    counted.auth_expiry.basis = ExpiryBasis::FirstFailure;
+    let mut world = World::with(setup(counted));
+    world.register();
+    world.link = Link::Down(TransportStep::Tcp);
+    // This product reports daily: the first day's report is what fails first.
+    world.run_to(DAY);
+    assert!(world.agent.state().contact.first_failure.is_some());
+    world.run_to(91 * DAY - MINUTE);
+    assert_eq!(world.a(), Authorization::Authorized);
+    world.run_to(91 * DAY);
+    assert_eq!(world.a(), Authorization::AuthorizationExpired);
 }
 
 #[test]

@@ -118,6 +118,23 @@ fn a_denial_ends_it_without_another_try_and_names_its_reason() {
 }
 
 #[test]
+fn the_latest_failure_stays_with_code_text_and_time_when_all_goes_well_again() {
+    let mut world = World::of(BuiltinProfile::Cusp);
+    world.register();
+    assert_eq!(world.agent.state().latest_failure, None);
+    world.run_to(DAY);
+    world.link = Link::Down(TransportStep::Tcp);
+    world.command(Command::RenewAuthorization).unwrap();
+    let failed_at = world.now.wall;
+    world.link = Link::Up;
+    world.run_for(DAY);
+    assert!(!world.stands(AlarmKind::AuthRenewFailed));
+    let failure = world.kept.as_ref().unwrap().latest_failure.clone().unwrap();
+    assert_eq!((failure.code.as_str(), failure.at), ("tcp", failed_at));
+    assert!(failure.text.contains("no way to the manager"), "{}", failure.text);
+}
+
+#[test]
 fn a_busy_manager_is_asked_again_and_not_before_it_said() {
     let mut world = World::of(BuiltinProfile::Open);
     world.manager.refuses = Some(RefusalCode::Busy);

@@ -45,6 +45,26 @@ fn a_renewal_that_fails_keeps_the_old_key_and_is_tried_again_as_authorizations_a
 }
 
 #[test]
+fn a_failed_renewal_is_told_with_its_cause_wherever_on_the_way_it_was() {
+    for step in [TransportStep::Dns, TransportStep::TlsIssuer, TransportStep::Timeout] {
+        let mut world = World::of(BuiltinProfile::Expressway);
+        world.register();
+        world.link = Link::Down(step);
+        world.command(Command::RenewId).unwrap();
+        let what = &world.alarms[&AlarmKind::IdRenewFailed].what;
+        assert!(what.contains("the id certificate cannot be renewed: ") && what.contains("no way to the manager"));
+        assert_eq!(world.agent.state().latest_failure.as_ref().unwrap().code, step.name());
+    }
+    // A status is no cause: what is wrong with an answer of 200 is told too.
+    let mut world = World::of(BuiltinProfile::Expressway);
+    world.register();
+    world.link = Link::Says(200, b"<html>please log in</html>".to_vec());
+    world.command(Command::RenewId).unwrap();
+    let what = &world.alarms[&AlarmKind::IdRenewFailed].what;
+    assert!(what.contains("HTTP status 200 and no signed message: "), "{what}");
+}
+
+#[test]
 fn a_certificate_that_expires_ends_the_registration_as_the_profile_says() {
     for (builtin, to) in
         [(BuiltinProfile::Cusp, Registration::Unregistered), (BuiltinProfile::Expressway, Registration::Expired)]
