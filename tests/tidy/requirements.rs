@@ -127,7 +127,7 @@ fn what_is_wrong_with_a_page_of_requirements_is_found() {
         (whole, "", "| a | A-1 A-2 |\n", "A-2 has neither a row nor a reason"),
         (whole, "| A-1 | later |\n", "| a | A-1 |\n", "A-1 has a row in line 3 and a reason for none in line 10"),
         (whole, "| A-2 A-2 | later |\n", "| a | A-1 A-2 |\n", "A-2 stands twice as a reason: lines [10, 10]"),
-        (whole, "", "| a | A-1 |\n| b | A-1 |\n", "A-1 stands twice as the list: lines [14, 15]"),
+        (whole, "", "| a | A-1 |\n| b | A-1 |\n", "A-1 stands twice as the list: lines [15, 16]"),
         ("| A-1 | x | `a` |\n| A-1 | y | `b` |\n", "", "| a | A-1 |\n", "A-1 stands twice as a row: lines [3, 4]"),
         (whole, "| A-2 |  |\n", "| a | A-1 A-2 |\n", "line 10: A-2 without a reason"),
         (whole, "| A-9 | later |\n", "| a | A-1 |\n", "line 10: A-9 is not of the list, and needs no reason"),
