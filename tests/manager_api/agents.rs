@@ -175,7 +175,7 @@ fn every_message_and_every_answer_is_as_the_document_says() {
     assert_eq!(agent.send(&manager, Endpoint::Deregistration, &goodbye).0, 200);
     let late = agent.entitlement(&[("cps", 15)]);
     assert_eq!(agent.refusal(&manager, Endpoint::Entitlement, &late), (403, RefusalCode::InstanceRemoved));
-    let held = agent.documented.lock().unwrap().clone();
+    let held = agent.documented.borrow().clone();
     for endpoint in Endpoint::ALL {
         assert!(held.contains(&(endpoint, 200)), "{endpoint:?}: {held:?}");
     }

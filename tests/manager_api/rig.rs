@@ -1,12 +1,13 @@
 //! A real manager in a directory of its own, an HTTPS client, and an agent written with the protocol alone.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callgate::protocol::{
@@ -271,7 +272,7 @@ pub(crate) struct Agent {
     pub(crate) virtual_account: String,
     pub(crate) last_grant_seq: u64,
     /// The answers that were held against the document.
-    pub(crate) documented: Mutex<BTreeSet<(Endpoint, u16)>>,
+    pub(crate) documented: RefCell<BTreeSet<(Endpoint, u16)>>,
 }
 
 impl Agent {
@@ -287,7 +288,7 @@ impl Agent {
             key_set_seq: 0,
             virtual_account: String::new(),
             last_grant_seq: 0,
-            documented: Mutex::default(),
+            documented: RefCell::default(),
         }
     }
 
@@ -364,7 +365,7 @@ impl Agent {
         if let Err(error) = documented::answer(manager.document(), endpoint, &answer) {
             panic!("{endpoint:?} is answered {}, and not as documented: {error}", answer.status);
         }
-        self.documented.lock().unwrap().insert((endpoint, answer.status));
+        self.documented.borrow_mut().insert((endpoint, answer.status));
         (answer.status, envelope)
     }
 
