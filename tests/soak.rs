@@ -58,11 +58,12 @@ impl Lives {
     }
 }
 
-/// Whether a call's last attempt took a calls-per-second license, and in which life at the latest.
+/// Whether a call's last attempt took a calls-per-second license, and in which life at the earliest and at the latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Paid {
     how: How,
-    life: u64,
+    earliest: u64,
+    latest: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +81,13 @@ impl Paid {
     /// Behind one that paid it is free, once; behind a free one it pays; and a restarted sidecar lets none off.
     fn then(self, released: bool, asked: u64, answered: u64) -> Self {
         let how = match self.how {
-            _ if asked > self.life => How::Paid,
+            _ if asked > self.latest => How::Paid,
             How::Free => How::Paid,
-            How::Paid if released && answered == self.life => How::Free,
+            // Surely one and the same life.
+            How::Paid if released && answered == self.earliest => How::Free,
             How::Paid | How::Unknown => How::Unknown,
         };
-        Self { how, life: answered }
+        Self { how, earliest: asked, latest: answered }
     }
 }
 
@@ -162,6 +164,7 @@ impl Proxy<'_> {
     fn new_call(&mut self) {
         self.next += 1;
         let id = format!("{}-{}-{}@soak", self.name, self.epoch, self.next);
+        let earliest = self.lives.earliest();
         let Some((admitted, cause, asked, answered)) = self.admit(&id, 1) else {
             // Nobody knows whether it was admitted. A proxy that says so frees it; one that doesn't leaves it to its lease.
             if self.rng.random_bool(0.5) {
@@ -174,7 +177,7 @@ impl Proxy<'_> {
         if admitted {
             assert_eq!(cause, "ok", "a new call");
             self.story.admitted.push((asked, answered));
-            let paid = Paid { how: How::Paid, life: self.lives.latest() };
+            let paid = Paid { how: How::Paid, earliest, latest: self.lives.latest() };
             self.calls.push(Call { id, seq: 1, touched: asked, lease: SETUP, paid });
         } else {
             assert_eq!(cause, "cps", "nothing else is limited");
@@ -188,6 +191,7 @@ impl Proxy<'_> {
 
     fn retransmit(&mut self, at: usize) {
         let (id, seq, sure) = (self.calls[at].id.clone(), self.calls[at].seq, self.sure(at));
+        let earliest = self.lives.earliest();
         if let Some((admitted, cause, asked, answered)) = self.admit(&id, seq) {
             assert!(
                 !sure || (admitted && cause == "duplicate"),
@@ -196,7 +200,7 @@ impl Proxy<'_> {
             if admitted && cause == "ok" {
                 // Its lease had ended: a call like any new one.
                 self.story.admitted.push((asked, answered));
-                self.calls[at].paid = Paid { how: How::Paid, life: self.lives.latest() };
+                self.calls[at].paid = Paid { how: How::Paid, earliest, latest: self.lives.latest() };
             }
         }
     }
@@ -466,7 +470,10 @@ fn rand_seed() -> u64 {
 /// What this judge counts of one call that is challenged over and over, all attempts admitted: each is asked and answered
 /// in these lives.
 fn counted(lives: &[(u64, u64)]) -> usize {
-    let mut paid = Paid { how: How::Paid, life: 0 };
+    counted_behind(Paid { how: How::Paid, earliest: 0, latest: 0 }, lives)
+}
+
+fn counted_behind(mut paid: Paid, lives: &[(u64, u64)]) -> usize {
     let mut counted = 1;
     for (asked, answered) in lives {
         paid = paid.then(true, *asked, *answered);
@@ -481,6 +488,8 @@ fn a_gate_that_lets_a_chain_of_challenged_attempts_pass_for_free_is_caught() {
     assert_eq!(counted(&[(0, 0), (1, 1), (1, 1), (2, 2)]), 3, "and each first one behind a restart");
     assert_eq!(counted(&[(0, 1), (1, 1)]), 1, "a kill in between leaves nothing to be sure of");
     assert_eq!(counted(&[(0, 1), (1, 1), (2, 2)]), 2, "until the next");
+    let between = Paid { how: How::Paid, earliest: 0, latest: 1 };
+    assert_eq!(between.then(true, 1, 1).how, How::Unknown, "it may have paid in the life before");
     // By its own count that gate took a license a call; in one second that was 240, and the limit is 100.
     let start = Instant::now();
     let mut admitted = vec![(start, start + Duration::from_millis(900)); 40 * counted(&[(0, 0); 11])];

@@ -81,7 +81,10 @@ impl Group {
 /// What a window is sized for: twice its limit, and whatever the same memory serves besides. A log for the highest limit that
 /// has one takes 32 KiB: 640 MiB for 10,000 trunks and as many tenants, of which few are ever raised that far.
 fn room_for(cps: Cps, policy: RatePolicy) -> Cps {
-    RateWindow::room(Cps::saturating(cps.get().saturating_mul(2).saturating_sub(1).max(15)), policy)
+    let twice = cps.get().saturating_mul(2).saturating_sub(1).max(15);
+    // A limit that a log of stamps serves keeps one: it is the finer of the two.
+    let room = if cps.get() <= RateWindow::LOGGED_MAX { twice.min(RateWindow::LOGGED_MAX) } else { twice };
+    RateWindow::room(Cps::saturating(room), policy)
 }
 
 /// A group whose limit is above what its window was made for, or whose window goes by another policy.

@@ -12,7 +12,7 @@ use super::export::ExportLatch;
 use super::fence::Fence;
 use super::ids::{Incarnation, NodeName};
 use super::ledger::{Key, Ledger, Record};
-use super::message::{Leave, Message};
+use super::message::{Anchor, Leave, Message};
 use super::params::Retention;
 use super::pools::Pools;
 use super::presence::{Greeting, News, Presence, Setup as PresenceSetup};
@@ -67,6 +67,8 @@ pub struct Cluster {
     connected: BTreeSet<NodeName>,
     /// Who said that it leaves.
     leaving: BTreeSet<NodeName>,
+    /// Whose census about itself was answered, by its anchor, and with which incarnation.
+    censuses: BTreeMap<NodeName, (Anchor, Incarnation)>,
     reachable: BTreeSet<NodeName>,
     wall: Option<UnixMillis>,
     boots: Incarnation,
@@ -150,6 +152,7 @@ impl Cluster {
             configured,
             connected: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            censuses: BTreeMap::new(),
             reachable,
             wall: None,
             boots,

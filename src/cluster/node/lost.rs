@@ -123,12 +123,17 @@ impl Cluster {
     /// What this node holds of another, kept licenses included. Asked by that node itself, whose ledger is new: what its
     /// earlier ledger said counts no more from here on.
     pub(super) fn count(&mut self, from: &NodeName, census: &Census, now: Tick, pools: &mut dyn Pools) -> Vec<Out> {
-        let inc_seen = self.engine.inc_seen(&census.about);
+        let mut inc_seen = self.engine.inc_seen(&census.about);
         if census.about == *from {
             let over = self.presence.life_of(from).is_some_and(|(_, inc)| census.inc < inc);
             if over {
                 // Its answer would be thrown away, and a later life be waited for that never begins.
                 return Vec::new();
+            }
+            // Asked again before the answer was there: the same answer, since only the first that comes counts.
+            match self.censuses.get(from) {
+                Some((anchor, answered)) if *anchor == census.anchor => inc_seen = *answered,
+                Some(_) | None => drop(self.censuses.insert(from.clone(), (census.anchor, inc_seen))),
             }
             let after = Incarnation(inc_seen.0.saturating_add(1));
             self.engine.lender_replaced(from, after, now, pools);

@@ -86,6 +86,9 @@ macro_rules! each {
 }
 
 impl RateWindow {
+    /// The highest limit that a log of stamps serves, in calls per second.
+    pub const LOGGED_MAX: u32 = stamp_log::LIMIT_MAX;
+
     /// A window in which nothing was admitted yet. `limit_max` is the highest limit that it can be set to: it sizes the
     /// memory, which is allocated here and never again. A higher `limit` counts as `limit_max`; 0 refuses all.
     #[must_use]

@@ -46,3 +46,21 @@ fn a_census_of_before_a_life_that_greeted_is_not_answered() {
     });
     assert!(seen(&net) <= life, "it waits for no later life, which would never come");
 }
+
+#[test]
+fn a_census_asked_twice_is_answered_alike() {
+    let mut net = net(Retention::Off);
+    want(&mut net, "b", 30, 0);
+    net.run(1000);
+    let (now, inc) = (net.now, net.nodes[&name("a")].cluster.inc());
+    let seen = |net: &Net| net.nodes[&name("b")].cluster.inspect_pair(ResourceIndex(0), &name("a")).linc;
+    let before = seen(&net);
+    let mut after = Vec::new();
+    for _ in 0..2 {
+        let census = Message::Census(Census { about: name("a"), anchor: Anchor(now.0), inc });
+        net.with("b", |node| node.cluster.handle_message(&name("a"), census, now, &mut node.calls));
+        after.push(seen(&net));
+    }
+    assert!(after[0] > before, "what the earlier ledger said counts no more: {after:?}");
+    assert_eq!(after[0], after[1], "the one life that follows is the one that is waited for");
+}

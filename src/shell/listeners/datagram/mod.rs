@@ -129,6 +129,7 @@ fn round(shared: &Shared, socket: &DatagramSocket, scratch: &mut Scratch) -> io:
     for _ in sent..answers.len() {
         counters.drop_one(DroppedDatagram::Unsent);
     }
-    front.bytes_out.add(u64::try_from(output.len()).unwrap_or(0));
+    let bytes = answers.iter().take(sent).map(|(_, answer)| answer.len()).sum::<usize>();
+    front.bytes_out.add(u64::try_from(bytes).unwrap_or(0));
     Ok(came > 0)
 }

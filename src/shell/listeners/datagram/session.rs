@@ -58,6 +58,7 @@ impl<'s, 'a> Session<'s, 'a> {
     /// Looks at one datagram and appends its answers. They are whole when the session has ended.
     pub(super) fn take(&mut self, datagram: &'a [u8], out: &mut Vec<u8>) {
         let mut open = !self.password;
+        let mut guessed_wrong = false;
         for read in Messages::new(datagram) {
             let read = match read {
                 Ok(read) => read,
@@ -75,7 +76,9 @@ impl<'s, 'a> Session<'s, 'a> {
             let verb = read.message.verb();
             match read.message {
                 Message::Auth(password) => {
-                    open = self.auth(password.bytes());
+                    // One guess in a datagram.
+                    open = !guessed_wrong && self.auth(password.bytes());
+                    guessed_wrong |= !open;
                     let outcome = if open { Outcome::Known(true) } else { NO_AUTH };
                     self.seen.others += 1;
                     answer(out, read.request_id, verb.code(), outcome);
