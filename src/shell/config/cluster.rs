@@ -215,8 +215,7 @@ pub(super) const KEYS: &[Key] = &[
         0,
         100,
         PERCENT,
-        "While a peer starves, a reserve is at most this part of a node's fair share (by demand) of what is free anywhere, in \
-         percent; otherwise twice that.",
+        "While a peer starves, a reserve is at most this part of a node's fair share (by demand) of what is free\nanywhere, in percent; otherwise twice that.",
     ),
     parameter(
         "cluster.parameters.return_above_percent",

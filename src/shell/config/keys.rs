@@ -495,7 +495,7 @@ const OWN: &[Key] = &[
         Addresses,
         LISTENS,
         "",
-        "Datagrams in a fixed layout (config/include/callgate.h), for native clients: UDP addresses and Unix datagram\nsockets (unix:PATH). With password_file, each datagram must begin with AUTH. []: off.",
+        "Datagrams in a fixed layout (config/include/callgate.h), for native clients: UDP addresses and Unix datagram\nsockets (unix:PATH). Name each address of a host with several: an answer must leave by the one that was asked.\nWith password_file, each datagram must begin with AUTH. []: off.",
     ),
     key("listen.http", Switched, LISTENS, "", "HTTP: admission, metrics, health, status. \"off\": off."),
     key(
