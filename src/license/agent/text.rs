@@ -1,6 +1,7 @@
 //! Small pieces of text that people read.
 
 use super::action::{Limits, TypeCap};
+use super::enforcement::overage_wanted_of;
 use super::state::Setup;
 use crate::license::{Effect, RateCap, TypeUnit};
 use crate::limits::Verdict;
@@ -39,7 +40,7 @@ impl<'a> Caps<'a> {
             let unit = setup.profile.type_named(name).map_or(TypeUnit::Sessions, |licensed| licensed.unit);
             let refused = match unit {
                 TypeUnit::CallsPerSecond => setup.profile.rate_cap == RateCap::Enforce,
-                TypeUnit::Sessions => !limits.overage_allowed,
+                TypeUnit::Sessions => !(limits.overage_allowed && overage_wanted_of(setup, name)),
                 TypeUnit::Capacity => continue,
             };
             let wanted =

@@ -1,7 +1,7 @@
 //! Row 42: counts that change, and what binds calls until the manager has answered.
 
 use super::world::{DAY, Link, MINUTE, START, World, setup};
-use crate::license::agent::{AlarmKind, Authorization, Command, Setup, TransportStep, TypeCap};
+use crate::license::agent::{AlarmKind, Authorization, Command, Requested, Setup, TransportStep, TypeCap};
 use crate::license::view::{LicenseView, ViewInput};
 use crate::license::{BuiltinProfile, Profile};
 use crate::protocol::Endpoint;
@@ -143,6 +143,29 @@ fn a_changed_count_is_asked_for_at_once_and_reported_with_what_was_used_before_w
     }
 }
 
+/// Twenty sessions are bought, and three of a type of the operator's own.
+fn mixed(overage_allowed: bool, own: &[(&str, bool)]) -> World {
+    let mut mixed = strict(Some(50));
+    mixed.overage_allowed = overage_allowed;
+    mixed.overage_of = own.iter().map(|(name, allowed)| ((*name).to_owned(), *allowed)).collect();
+    mixed.requested.push(Requested {
+        type_name: "premium".to_owned(),
+        tag: "open.premium".to_owned(),
+        units: Some(10),
+        per_license: 1,
+        tier: None,
+    });
+    let mut world = World::with(mixed);
+    world.manager.bought.insert("open.session".to_owned(), 20);
+    world.manager.bought.insert("open.premium".to_owned(), 3);
+    world.register();
+    world
+}
+
+fn caps(world: &World) -> [TypeCap; 3] {
+    ["cps", "session", "premium"].map(|name| world.cap(name))
+}
+
 fn effect_now(world: &World) -> String {
     let input = ViewInput {
         node: "sip-a",
@@ -156,6 +179,31 @@ fn effect_now(world: &World) -> String {
         now: world.agent.effective_now(),
     };
     LicenseView::of(&input).effect_now
+}
+
+#[test]
+fn a_type_without_overage_is_held_to_its_grant_beside_types_with_it_and_the_other_way_round() {
+    use TypeCap::{Requested, Units};
+    let mut world = mixed(true, &[("premium", false)]);
+    assert_eq!(caps(&world), [Requested, Requested, Units(3)]);
+    assert!(world.limits.as_ref().unwrap().overage_allowed, "of the others");
+    world.manager.overage_allowed = false;
+    world.command(Command::RenewAuthorization).unwrap();
+    assert_eq!(caps(&world), [Units(100), Units(20), Units(3)], "the manager has a word too");
+    let world = mixed(false, &[("session", true)]);
+    assert_eq!(caps(&world), [Units(100), Requested, Units(3)]);
+    assert!(world.limits.as_ref().unwrap().overage_allowed, "of this one");
+}
+
+#[test]
+fn the_texts_name_the_cap_of_a_type_without_overage_and_count_the_others() {
+    let mut world = mixed(true, &[("premium", false)]);
+    assert_eq!(world.alarms[&AlarmKind::Ooc].effect, "new calls are admitted, up to what was granted (3 premium)");
+    assert_eq!(effect_now(&world), "new calls are admitted, with an alarm, up to what was granted (3 premium)");
+    world.manager.bought.insert("open.premium".to_owned(), 0);
+    world.command(Command::RenewAuthorization).unwrap();
+    let nothing = "new calls that need premium are refused: none was granted; emergency calls are admitted";
+    assert_eq!((world.alarms[&AlarmKind::Ooc].effect.as_str(), effect_now(&world).as_str()), (nothing, nothing));
 }
 
 #[test]
