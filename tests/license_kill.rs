@@ -37,6 +37,7 @@ fn first() -> AgentState {
         requested: Vec::new(),
         export_control: false,
         overage_allowed: true,
+        overage_of: std::collections::BTreeMap::new(),
         transport: TransportClass::Direct,
         addresses: callgate::license::agent::Addresses::default(),
         hostname: "host".to_owned(),

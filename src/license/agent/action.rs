@@ -142,7 +142,7 @@ pub struct Limits {
     pub verdict: Verdict,
     /// What caps each license type.
     pub types: Vec<(String, TypeCap)>,
-    /// More units than the cap may be used.
+    /// More units than the cap may be used, of each type of which the operator doesn't say otherwise.
     pub overage_allowed: bool,
     /// Export control is lifted: by the token's flag and an export entitlement together.
     pub export_lifted: bool,

@@ -122,7 +122,8 @@ impl Agent {
         if purpose == Purpose::Report {
             self.unstand(AlarmKind::ReportFailed);
             self.state.reported_until = Some(now);
-            self.state.deadlines.report_due = Some(self.next_report(answer.header.next_contact_hint_s));
+            let regular = self.next_report(answer.header.next_contact_hint_s);
+            self.state.deadlines.report_due = Some(if std::mem::take(&mut self.report_owed) { now } else { regular });
         } else if self.state.standing.contains_key(&AlarmKind::ReportFailed) {
             // Contact is back: what could not be told is told now.
             self.state.deadlines.report_due = Some(now);

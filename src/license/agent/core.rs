@@ -69,6 +69,8 @@ pub struct Agent {
     pub(super) judged_at: UnixMillis,
     /// When a person last asked for a report.
     pub(super) report_asked: Option<UnixMillis>,
+    /// A report was due while one was on its way: another follows its answer.
+    pub(super) report_owed: bool,
     /// How the clocks stood when the manager's time was refused last.
     pub(super) skewed_at: Option<u64>,
     /// The answer that is being handled set effective time right.
@@ -106,6 +108,7 @@ impl Agent {
             paused_until: None,
             judged_at: UnixMillis(0),
             report_asked: None,
+            report_owed: false,
             skewed_at: None,
             time_mended: false,
         };

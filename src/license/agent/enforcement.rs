@@ -165,13 +165,31 @@ pub fn verdict(state: &AgentState, profile: &Profile, now: UnixMillis) -> Verdic
     verdict
 }
 
-/// Whether more units than the cap may be used, as far as this side has a say. Control is for production licenses alone.
+/// Whether more units than the cap of some type may be used, as far as this side has a say.
 #[must_use]
 pub fn overage_wanted(setup: &Setup) -> bool {
-    let overage = setup.profile.overage;
+    if overage_is_left(setup) {
+        setup.overage_allowed || setup.overage_of.values().any(|allowed| *allowed)
+    } else {
+        setup.profile.overage.default
+    }
+}
+
+/// Likewise of the type with this name.
+#[must_use]
+pub fn overage_wanted_of(setup: &Setup, type_name: &str) -> bool {
+    if overage_is_left(setup) {
+        setup.overage_of.get(type_name).copied().unwrap_or(setup.overage_allowed)
+    } else {
+        setup.profile.overage.default
+    }
+}
+
+/// The operator has a say: control is for production licenses alone.
+fn overage_is_left(setup: &Setup) -> bool {
     match setup.usage {
-        UsageClass::Production if overage.control => setup.overage_allowed,
-        UsageClass::Production | UsageClass::Lab => overage.default,
+        UsageClass::Production => setup.profile.overage.control,
+        UsageClass::Lab => false,
     }
 }
 
@@ -193,7 +211,10 @@ pub fn limits(state: &AgentState, setup: &Setup, now: UnixMillis) -> Limits {
     let types = setup
         .requested
         .iter()
-        .map(|requested| (requested.type_name.clone(), cap(state, setup, requested, overage_allowed)))
+        .map(|requested| {
+            let overage = overage_allowed && overage_wanted_of(setup, &requested.type_name);
+            (requested.type_name.clone(), cap(state, setup, requested, overage))
+        })
         .collect();
     Limits {
         verdict: verdict(state, &setup.profile, now),

@@ -27,6 +27,8 @@ pub struct Setup {
     pub export_control: bool,
     /// Overage is admitted, where the profile lets the operator say.
     pub overage_allowed: bool,
+    /// The types of which the operator says it otherwise, by name. Not part of what is asked for: no manager is told.
+    pub overage_of: BTreeMap<String, bool>,
     /// How the manager is reached.
     pub transport: TransportClass,
     /// Where manager and proxy are.

@@ -1,6 +1,7 @@
 //! Small pieces of text that people read.
 
 use super::action::{Limits, TypeCap};
+use super::enforcement::overage_wanted_of;
 use super::state::Setup;
 use crate::license::{Effect, RateCap, TypeUnit};
 use crate::limits::Verdict;
@@ -39,7 +40,7 @@ impl<'a> Caps<'a> {
             let unit = setup.profile.type_named(name).map_or(TypeUnit::Sessions, |licensed| licensed.unit);
             let refused = match unit {
                 TypeUnit::CallsPerSecond => setup.profile.rate_cap == RateCap::Enforce,
-                TypeUnit::Sessions => !limits.overage_allowed,
+                TypeUnit::Sessions => !(limits.overage_allowed && overage_wanted_of(setup, name)),
                 TypeUnit::Capacity => continue,
             };
             let wanted =
@@ -61,13 +62,25 @@ impl<'a> Caps<'a> {
 #[must_use]
 pub(super) fn on_calls(limits: &Limits, setup: &Setup) -> String {
     let Caps { nothing, granted, .. } = Caps::of(limits, setup);
-    if limits.verdict.calls.is_none() && !nothing.is_empty() {
-        return nothing_granted(&nothing);
+    let Verdict { calls, registrations, configuration } = limits.verdict;
+    let by_counts = if calls.is_some() {
+        None
+    } else if !nothing.is_empty() {
+        Some(nothing_granted(&nothing))
+    } else if !granted.is_empty() {
+        Some(format!("new calls are admitted{}", up_to(&granted)))
+    } else {
+        None
+    };
+    let Some(mut told) = by_counts else { return by_verdict(limits.verdict).to_owned() };
+    // Calls are capped, and what is in force refuses something else beside.
+    if registrations.is_some() {
+        told.push_str("; new registrations are refused");
     }
-    if limits.verdict == Verdict::default() && !granted.is_empty() {
-        return format!("new calls are admitted{}", up_to(&granted));
+    if configuration.is_some() {
+        told.push_str("; configuration changes are refused");
     }
-    by_verdict(limits.verdict).to_owned()
+    told
 }
 
 /// Behind what is admitted: the caps that a grant sets.

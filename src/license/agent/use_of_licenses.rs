@@ -127,7 +127,9 @@ impl Agent {
     }
 
     fn send_report(&mut self) {
-        if !self.is_sent(Purpose::Report) && enforcement::is_registered(&self.state) {
+        // The one on its way was made before this.
+        self.report_owed = self.is_sent(Purpose::Report);
+        if !self.report_owed && enforcement::is_registered(&self.state) {
             self.send(Purpose::Report);
         }
     }

@@ -266,13 +266,22 @@ impl LicenseView {
 }
 
 fn effect_now(input: &ViewInput<'_>, limits: &Limits) -> String {
-    let calls = on_calls(effect_in_force(input.state.enforced));
-    if matches!(input.state.enforced, Enforced::Enforced { effect: Effect::RejectNew, .. }) {
-        return calls.to_owned();
-    }
+    let in_force = effect_in_force(input.state.enforced);
+    let (calls, beside) = match in_force {
+        Some(Effect::RejectNew) => return on_calls(in_force).to_owned(),
+        Some(Effect::RejectNewRegistrations) => (on_calls(None), Some("new registrations are refused")),
+        Some(Effect::ConfigFreeze) => {
+            (on_calls(None), Some("changes of trunks, tenants and license types are refused"))
+        }
+        None | Some(Effect::AllowNotify) => (on_calls(in_force), None),
+    };
     let caps = Caps::of(limits, input.setup);
+    let with = |told: String| match beside {
+        Some(beside) => format!("{told}; {beside}"),
+        None => told,
+    };
     if !caps.nothing.is_empty() {
-        return nothing_granted(&caps.nothing);
+        return with(nothing_granted(&caps.nothing));
     }
     let capped = if !caps.granted.is_empty() {
         up_to(&caps.granted)
@@ -283,9 +292,9 @@ fn effect_now(input: &ViewInput<'_>, limits: &Limits) -> String {
     } else if caps.counted_above_request {
         "; use beyond what the configuration requests is counted".to_owned()
     } else {
-        String::new()
+        return on_calls(in_force).to_owned();
     };
-    format!("{calls}{capped}")
+    with(format!("{calls}{capped}"))
 }
 
 /// What comes next: the next contact, and what the forecast says of how things are, else of how they are without contact.

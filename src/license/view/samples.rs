@@ -76,6 +76,7 @@ impl Sample {
             requested,
             export_control: false,
             overage_allowed: true,
+            overage_of: std::collections::BTreeMap::new(),
             transport: TransportClass::Direct,
             addresses: crate::license::agent::Addresses::default(),
             hostname: "sip-a.example.net".to_owned(),

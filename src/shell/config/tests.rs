@@ -332,6 +332,10 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("an unknown profile", "[license]\nprofile = 'opne'\n"),
     ("a profile file that is not there", "[license]\nprofile = '/nowhere/mine.toml'\n"),
     ("overage that the profile forbids to change", "[license]\nprofile = 'cusp'\noverage = false\n"),
+    (
+        "overage of a type that the profile forbids to change",
+        "[license]\nprofile = 'expressway'\n[license.types.rms]\noverage = false\n",
+    ),
     ("a trunk twice", "[[trunk]]\nname = 'a'\n[[trunk]]\nname = 'b'\n[[trunk]]\nname = 'a'\n"),
     ("a trunk without a name", "[[trunk]]\ncps = 5\n"),
     ("a trunk in single brackets", "[trunk]\nname = 'a'\n"),

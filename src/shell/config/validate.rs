@@ -70,6 +70,13 @@ impl Validation<'_> {
                 format!("{}: the profile {} does not leave it to the operator", overage.default, license.profile);
             self.problem("license.overage", license.overage.to_string(), accepted, None);
         }
+        for (name, of) in &license.types {
+            if let Some(own) = of.overage.filter(|own| !overage.control && *own != overage.default) {
+                let accepted =
+                    format!("{}: the profile {} does not leave it to the operator", overage.default, license.profile);
+                self.problem(&format!("license.types.{name}.overage"), own.to_string(), accepted, None);
+            }
+        }
         let cap = &self.config.profile.hard_cap;
         let export = &self.config.admission.export_control;
         if cap.enabled && !export.enabled {

@@ -21,14 +21,14 @@ pub struct Host {
 #[must_use]
 pub fn agent_setup(config: &Config, host: &Host, count: Option<&DailyCount>) -> Setup {
     let license = &config.license;
-    let overage_of_a_type = license.types.values().any(|of| of.overage == Some(true));
     Setup {
         profile: Arc::clone(&config.profile),
         enabled: Some(license.enabled),
         usage: license.usage,
         requested: requested(config, count),
         export_control: config.profile.hard_cap.enabled && config.admission.export_control.enabled,
-        overage_allowed: license.overage || overage_of_a_type,
+        overage_allowed: license.overage,
+        overage_of: license.types.iter().filter_map(|(name, of)| Some((name.clone(), of.overage?))).collect(),
         transport: license.transport,
         addresses: Addresses { url: license.url.clone(), proxy: license.proxy.clone() },
         hostname: host.name.clone(),

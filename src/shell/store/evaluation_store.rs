@@ -325,6 +325,7 @@ mod tests {
             requested: Vec::new(),
             export_control: false,
             overage_allowed: true,
+            overage_of: std::collections::BTreeMap::new(),
             transport: TransportClass::Direct,
             addresses: crate::license::agent::Addresses::default(),
             hostname: String::new(),

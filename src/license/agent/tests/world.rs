@@ -79,6 +79,7 @@ pub(super) fn setup(profile: Profile) -> Setup {
         requested,
         export_control: profile.hard_cap.enabled,
         overage_allowed: profile.overage.default,
+        overage_of: BTreeMap::new(),
         transport: TransportClass::Direct,
         addresses: Addresses::default(),
         hostname: "sip-a".to_owned(),

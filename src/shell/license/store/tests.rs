@@ -28,6 +28,7 @@ pub(crate) fn state(number: u64) -> AgentState {
         requested: Vec::new(),
         export_control: false,
         overage_allowed: true,
+        overage_of: std::collections::BTreeMap::new(),
         transport: TransportClass::Direct,
         addresses: crate::license::agent::Addresses::default(),
         hostname: "host".to_owned(),
