@@ -44,7 +44,7 @@ fn a_census_of_before_a_life_that_greeted_is_not_answered() {
     net.with("b", |node| {
         node.cluster.handle_message(&name("a"), census(Incarnation(life.0 - 1)), now, &mut node.calls);
     });
-    assert!(seen(&net) <= life, "it waits for no later life, which would never come");
+    assert_eq!(seen(&net), life, "it waits for no later life, which would never come");
 }
 
 #[test]
